@@ -49,3 +49,28 @@ class KtaeConfig(Options):
         if total == 0 or not math.isfinite(total):
             raise ValueError(f"ktae.alpha + ktae.beta must be positive, got {self.alpha} + {self.beta}; set one above 0")
         return self
+
+
+class ArithmeticConfig(Options):
+    """The arithmetic task of the CPU quickstart: what is made before training starts."""
+
+    directory: str = "runs/assets/arithmetic"
+    """Where the prompt sets (train.jsonl, evaluation.jsonl) and the warmed-up model (model/) are made."""
+
+    train_problems: int = Field(1280, ge=1)
+    """Problems of the training prompt set."""
+
+    evaluation_problems: int = Field(512, ge=1)
+    """Problems of the evaluation prompt set; none of them is ever trained on."""
+
+    warmup_steps: int = Field(250, ge=0)
+    """Supervised steps before reinforcement learning; 0 leaves the model untrained."""
+
+    warmup_batch_size: int = Field(128, ge=1)
+    """Worked examples per supervised step."""
+
+    warmup_noise: float = Field(0.22, ge=0, le=1)
+    """Share of the steps in the worked examples that hold a random result."""
+
+    seed: int = 0
+    """Seed of the problems, the initial weights and the warm-up."""

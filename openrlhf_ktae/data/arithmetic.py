@@ -1,0 +1,96 @@
+"""Arithmetic problems made on the spot, for the CPU quickstart and the tests: nothing to download, answers known exactly.
+
+A problem is a chain of operations modulo 10, worked out from left to right, one token per value::
+
+    prompt    7*8+1-3*3+4=
+    response  7*8=6;6+1=7;7-3=4;4*3=2;2+4=6;#6
+"""
+
+import json
+import random
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+MODULUS = 10
+OPERATIONS = 5
+DATASOURCE = "arithmetic"
+
+Split = Literal["warmup", "train", "evaluation"]
+
+# Which tenths of the problem space belong to a split. A problem's tenth is a checksum of its text, so the splits are
+# disjoint whatever the seeds and the sizes.
+_TENTHS: dict[Split, frozenset[int]] = {
+    "warmup": frozenset(range(0, 5)),
+    "train": frozenset(range(5, 8)),
+    "evaluation": frozenset(range(8, 10)),
+}
+
+
+def split_of(prompt: str) -> Split:
+    """The split a problem belongs to, from its text alone."""
+    tenth = zlib.crc32(prompt.encode()) % 10
+    return next(split for split, tenths in _TENTHS.items() if tenth in tenths)
+
+
+def apply(left: int, operation: str, right: int) -> int:
+    """One operation modulo 10."""
+    if operation == "+":
+        return (left + right) % MODULUS
+    if operation == "-":
+        return (left - right) % MODULUS
+    if operation == "*":
+        return left * right % MODULUS
+    raise ValueError(f"operation: got {operation!r}, expected one of + - *")
+
+
+def work_out(prompt: str, noise: float = 0.0, rng: random.Random | None = None) -> str:
+    """The worked solution of a problem, as the model is to write it.
+
+    Args:
+        prompt: a problem, such as ``"7*8+1-3*3+4="``.
+        noise: share of steps whose result is replaced by a random digit; the chain goes on from there.
+        rng: source of the noise, needed when ``noise`` is above 0.
+    """
+    if noise and rng is None:
+        raise ValueError("noise: a random generator is needed for noise above 0; pass rng")
+    value = int(prompt[0])
+    steps = []
+    for operation, digit in zip(prompt[1:-1:2], prompt[2:-1:2], strict=True):
+        result = apply(value, operation, int(digit))
+        if rng is not None and rng.random() < noise:
+            result = rng.randrange(MODULUS)
+        steps.append(f"{value}{operation}{digit}={result};")
+        value = result
+    return "".join(steps) + f"#{value}"
+
+
+def answer(prompt: str) -> str:
+    """The final answer of a problem, one digit."""
+    return work_out(prompt).rpartition("#")[2]
+
+
+def problems(split: Split, seed: int) -> Iterator[str]:
+    """Endless stream of the distinct problems of a split in an order set by ``seed``."""
+    rng = random.Random(f"{split}-{seed}")
+    seen: set[str] = set()
+    while True:
+        parts = [str(rng.randrange(MODULUS))]
+        for _ in range(OPERATIONS):
+            parts += [rng.choice("+-*"), str(rng.randrange(MODULUS))]
+        prompt = "".join(parts) + "="
+        if split_of(prompt) == split and prompt not in seen:
+            seen.add(prompt)
+            yield prompt
+
+
+def write_prompt_set(path: Path, split: Split, count: int, seed: int) -> None:
+    """Writes ``count`` problems as an OpenRLHF prompt set (JSON lines: input, label, datasource)."""
+    stream = problems(split, seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        for _ in range(count):
+            prompt = next(stream)
+            row = {"input": prompt, "label": answer(prompt), "datasource": DATASOURCE}
+            file.write(json.dumps(row) + "\n")
