@@ -1,6 +1,7 @@
 """This project's own options, typed. Imports neither torch nor ray."""
 
 import math
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -74,3 +75,25 @@ class ArithmeticConfig(Options):
 
     seed: int = 0
     """Seed of the problems, the initial weights and the warm-up."""
+
+
+class RunOptions(Options):
+    """Options of a run that belong neither to OpenRLHF nor to the estimator."""
+
+    name: str = Field("", pattern=r"^[A-Za-z0-9._+-]*$")
+    """Name of the run in its folder, plots and tables; empty: the recipe's folder name."""
+
+    output_dir: str = "runs"
+    """Folder that holds the run folders."""
+
+    device: Literal["gpu", "cpu"] = "gpu"
+    """What the policy, reference and vLLM engines run on. `cpu` counts logical GPUs in Ray and trains tiny models."""
+
+    logical_gpus: int = Field(8, ge=1)
+    """GPUs that Ray counts on a machine without any (`device: cpu`, outside an existing cluster)."""
+
+    rollout_log_steps: int = Field(10, ge=0)
+    """Every how many steps the rollouts with their key-token values go to rollouts/*.parquet; 0 writes none."""
+
+    evaluate_first: bool = True
+    """Evaluate before the first step too, so that a run shows where it started."""

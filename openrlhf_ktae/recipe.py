@@ -1,0 +1,215 @@
+"""From YAML layers to one checked configuration and OpenRLHF's command line: the one place that knows how they merge.
+
+A recipe names fragments of ``configs/`` and says what differs. All options live in one tree: OpenRLHF's under
+OpenRLHF's own names, ours under ``ktae.``, ``grader.``, ``run.`` and ``arithmetic.``.
+
+Layers, later ones win: ``configs/base.yaml``, the fragments, the recipe, ``--set key=value``. Two fragments that set the
+same option are an error: the recipe has to say which one holds.
+"""
+
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from openrlhf_ktae.config import ArithmeticConfig, KtaeConfig, Options, RewardConfig, RunOptions
+from openrlhf_ktae.openrlhf_options import check, known_options, nearest, to_argv
+
+SECTIONS: dict[str, type[Options]] = {
+    "ktae": KtaeConfig,
+    "grader": RewardConfig,
+    "run": RunOptions,
+    "arithmetic": ArithmeticConfig,
+}
+PACKAGE = Path(__file__).resolve().parent
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be resolved; the message names the option and the file."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value and the layer that said it."""
+
+    value: Any
+    source: str
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A resolved recipe. ``openrlhf`` holds values that may still contain ``${run}``; see `openrlhf_argv`."""
+
+    recipe: str
+    openrlhf: dict[str, Any]
+    ktae: KtaeConfig
+    grader: RewardConfig
+    run: RunOptions
+    arithmetic: ArithmeticConfig | None
+    sources: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """The run's name in its folder, plots and tables."""
+        return self.run.name or Path(self.recipe).name
+
+    def openrlhf_settings(self, run_dir: Path | str) -> dict[str, Any]:
+        """OpenRLHF's options with ``${run}`` and ``${package}`` filled in."""
+        places = {"run": str(run_dir), "package": str(PACKAGE)}
+        return {name: _fill(name, value, places) for name, value in self.openrlhf.items()}
+
+    def openrlhf_argv(self, run_dir: Path | str) -> list[str]:
+        """OpenRLHF's command line for a run in ``run_dir``, checked by OpenRLHF's own parser.
+
+        Raises:
+            OptionError: OpenRLHF does not accept it.
+        """
+        argv = to_argv(self.openrlhf_settings(run_dir))
+        check(argv)
+        return argv
+
+    def settings(self) -> dict[str, Any]:
+        """Every option by name, ours with their defaults; what ``--dry-run`` prints and run.json holds."""
+        flat = dict(self.openrlhf)
+        for section, options in self._sections().items():
+            flat |= {f"{section}.{name}": value for name, value in options.model_dump().items()}
+        return flat
+
+    def _sections(self) -> dict[str, Options]:
+        sections = {name: getattr(self, name) for name in SECTIONS}
+        return {name: options for name, options in sections.items() if options is not None}
+
+
+def _fill(name: str, value: Any, places: Mapping[str, str]) -> Any:
+    if not isinstance(value, str) or "$" not in value:
+        return value
+    try:
+        return string.Template(value).substitute(places)
+    except (KeyError, ValueError):
+        known = ", ".join(f"${{{place}}}" for place in places)
+        raise RecipeError(f"{name}: {value!r} holds an unknown placeholder; known: {known}") from None
+
+
+def _flatten(tree: Mapping[str, Any], source: str, prefix: str = "") -> dict[str, Setting]:
+    flat: dict[str, Setting] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            inner = _flatten(value, source, f"{name}.")
+        else:
+            inner = {name: Setting(value, source)}
+        for twice in flat.keys() & inner.keys():
+            raise RecipeError(f"{twice}: said twice in {source}")
+        flat |= inner
+    return flat
+
+
+def _read_yaml(path: Path, what: str) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RecipeError(f"{what}: {path} does not exist") from None
+    try:
+        tree = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{what}: {path} is not YAML: {error}") from None
+    if not isinstance(tree, dict):
+        raise RecipeError(f"{what}: {path} holds a {type(tree).__name__}, expected options")
+    return tree
+
+
+def _configs_folder(recipe: Path) -> Path:
+    for folder in recipe.resolve().parents:
+        if (folder / "configs" / "base.yaml").is_file():
+            return folder / "configs"
+    raise RecipeError(f"recipe: no configs/base.yaml in any folder above {recipe}; keep recipes/ beside configs/")
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """``key=value`` of the command line; the value is read as YAML, so 1e-6 is a number and [1, 2] a list."""
+    name, sign, value = text.partition("=")
+    if not sign or not name.strip():
+        raise RecipeError(f"--set: got {text!r}, expected key=value")
+    try:
+        parsed = yaml.safe_load(value) if value else ""
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {name}: {value!r} is not a YAML value: {error}") from None
+    return name.strip(), _number(parsed)
+
+
+def _number(value: Any) -> Any:
+    # YAML 1.1 reads 1e-6 (without a dot) as text.
+    if isinstance(value, str):
+        try:
+            return float(value) if "e" in value.lower() else value
+        except ValueError:
+            return value
+    return [_number(item) for item in value] if isinstance(value, list) else value
+
+
+def _merge(recipe_file: Path, overrides: list[str]) -> dict[str, Setting]:
+    configs = _configs_folder(recipe_file)
+    tree = _read_yaml(recipe_file, "recipe")
+    names = tree.pop("fragments", [])
+    if not isinstance(names, list):
+        raise RecipeError(f"fragments: got {names!r} in {recipe_file}, expected a list such as [model/tiny]")
+    fragments: dict[str, Setting] = {}
+    for name in names:
+        source = f"configs/{name}.yaml"
+        fragment = _flatten(_read_yaml(configs / f"{name}.yaml", f"fragment {name}"), source)
+        own = _flatten(tree, "recipe")
+        for twice in sorted(fragments.keys() & fragment.keys() - own.keys()):
+            raise RecipeError(f"{twice}: said by {fragments[twice].source} and {source}; say it in the recipe")
+        fragments |= fragment
+    merged = _flatten(_read_yaml(configs / "base.yaml", "base"), "configs/base.yaml") | fragments
+    merged |= _flatten(tree, f"{recipe_file.parent.name}/{recipe_file.name}")
+    merged |= {name: Setting(value, "--set") for name, value in map(parse_assignment, overrides)}
+    return merged
+
+
+def _section(name: str, settings: dict[str, Setting]) -> Options:
+    values = {key.removeprefix(f"{name}."): setting for key, setting in settings.items()}
+    try:
+        return SECTIONS[name](**{key: _number(setting.value) for key, setting in values.items()})
+    except ValidationError as error:
+        details = error.errors(include_url=False)[0]
+        field = str(details["loc"][0]) if details["loc"] else ""
+        if details["type"] == "extra_forbidden":
+            names = [f"{name}.{known}" for known in SECTIONS[name].model_fields]
+            raise RecipeError(f"{name}.{field}: unknown option{nearest(f'{name}.{field}', names)}") from None
+        source = f" in {values[field].source}" if field in values else ""
+        label = f"{name}.{field}: got {details['input']!r}{source}: " if field else ""
+        raise RecipeError(f"{label}{details['msg'].removeprefix('Value error, ')}") from None
+
+
+def resolve(recipe: Path | str, overrides: list[str] | None = None) -> RunConfig:
+    """Reads a recipe (its folder or its file) and resolves it with ``--set`` overrides.
+
+    Raises:
+        RecipeError: the recipe or a fragment is missing or malformed, or an option of ours is unknown or out of range.
+        OptionError: an option that OpenRLHF does not know.
+    """
+    path = Path(recipe)
+    recipe_file = path / "recipe.yaml" if path.is_dir() or path.suffix != ".yaml" else path
+    merged = _merge(recipe_file, overrides or [])
+    ours = {section: {k: v for k, v in merged.items() if k.split(".")[0] == section} for section in SECTIONS}
+    theirs = {k: _number(v.value) for k, v in merged.items() if k.split(".")[0] not in SECTIONS}
+    names = [f"{section}.{field}" for section, model in SECTIONS.items() for field in model.model_fields]
+    for name in theirs:
+        if name not in known_options():
+            hint = nearest(name, [*known_options(), *names])
+            raise RecipeError(f"{name}: unknown option{hint} (said in {merged[name].source})")
+    arithmetic = _section("arithmetic", ours["arithmetic"]) if ours["arithmetic"] else None
+    return RunConfig(
+        recipe=str(recipe_file.parent),
+        openrlhf=theirs,
+        ktae=_section("ktae", ours["ktae"]),  # pyright: ignore[reportArgumentType]
+        grader=_section("grader", ours["grader"]),  # pyright: ignore[reportArgumentType]
+        run=_section("run", ours["run"]),  # pyright: ignore[reportArgumentType]
+        arithmetic=arithmetic,  # pyright: ignore[reportArgumentType]
+        sources={name: setting.source for name, setting in merged.items()},
+    )

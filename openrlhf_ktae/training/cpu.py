@@ -1,0 +1,223 @@
+"""Everything OpenRLHF's Ray + vLLM + DeepSpeed loop needs on a machine without a GPU.
+
+Nothing is edited in site-packages: each function below stands in for one thing upstream (OpenRLHF 0.11.2 unless said)
+takes for granted, and names the line that forces it. ``install()`` runs in the driver and, as Ray's
+``worker_process_setup_hook``, in every Ray worker; it does nothing where there is a GPU. vLLM's own worker process is
+spawned by vLLM and not by Ray: its part is `cpu_vllm_worker`.
+"""
+
+import sys
+import types
+from argparse import Namespace
+from types import SimpleNamespace
+
+ENVIRONMENT = {
+    # DeepSpeed takes gloo and probes no CUDA.
+    "DS_ACCELERATOR": "cpu",
+    # Policy, reference and vLLM share the cores; two threads each is up to 10x slower.
+    "OMP_NUM_THREADS": "1",
+    # "auto" would pin every engine to core 0.
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    # Compiling vLLM's sampler and OpenRLHF's entropy costs 22 s at the first step.
+    "TORCHDYNAMO_DISABLE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "VLLM_NO_USAGE_STATS": "1",
+    # Ray leaves the visible-devices variables alone for actors without a real GPU.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+}
+"""Environment of every process of a run on CPU."""
+
+KV_CACHE_BYTES = 256 * 2**20
+"""vLLM's key-value cache on CPU; without a size vLLM reserves gpu_memory_utilization x RAM."""
+
+_INSTALLED = "openrlhf_ktae_cpu"
+
+
+def install() -> None:
+    """Puts the stand-ins in place, once per process; does nothing where there is a GPU."""
+    import torch
+
+    if torch.cuda.is_available() or getattr(torch, _INSTALLED, False):
+        return
+    setattr(torch, _INSTALLED, True)
+    _stand_in_for_cuda_calls()
+    _stand_in_for_flash_attn()
+    use_gloo_weight_sync()
+    _adapt_deepspeed()
+    _bucket_weight_sync()
+    _use_sdpa_for_packing()
+
+
+class _CpuIndex(str):
+    """What torch.cuda.current_device() returns: a valid device ("cpu") that formats as an index.
+
+    trainer/ppo_utils/replay_buffer.py:40 builds torch.device(f"cuda:{...}") from it.
+    """
+
+    def __format__(self, spec: str) -> str:
+        return "0"
+
+
+def _stand_in_for_cuda_calls() -> None:
+    import torch
+    import torch.distributed.device_mesh as device_mesh
+
+    device = _CpuIndex("cpu")
+    torch.cuda.current_device = lambda: device  # ppo_actor.py:185, deepspeed.py:694
+    torch.cuda.set_device = lambda device: None  # utils/deepspeed/deepspeed.py:97
+    torch.cuda.synchronize = lambda device=None: None  # distributed_util.py:10, launcher.py:65
+    torch.cuda.current_stream = lambda device=None: None  # ppo_actor.py:436
+    init_device_mesh = device_mesh.init_device_mesh
+
+    def cpu_device_mesh(device_type, *args, **kwargs):  # deepspeed.py:105 asks for a "cuda" mesh
+        return init_device_mesh("cpu", *args, **kwargs)
+
+    device_mesh.init_device_mesh = cpu_device_mesh
+
+
+def _stand_in_for_flash_attn() -> None:
+    # models/ring_attn_utils.py:3-4 imports these two modules whatever attention is used. The parent package stays
+    # absent: Transformers, vLLM and models/utils.py look for it and take their paths without flash-attn.
+    import torch
+    from einops import rearrange
+
+    def index_first_axis(values, indices):
+        return values[indices]
+
+    def unpad_input(values, attention_mask):
+        lengths = attention_mask.sum(-1, dtype=torch.int32)
+        indices = attention_mask.flatten().nonzero().flatten()
+        ends = torch.nn.functional.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0))
+        return values.flatten(0, 1)[indices], indices, ends, int(lengths.max()), lengths
+
+    def pad_input(values, indices, batch, length):
+        padded = values.new_zeros(batch * length, *values.shape[1:])
+        return padded.index_copy(0, indices, values).view(batch, length, *values.shape[1:])
+
+    padding = types.ModuleType("flash_attn.bert_padding")
+    vars(padding).update(
+        index_first_axis=index_first_axis, unpad_input=unpad_input, pad_input=pad_input, rearrange=rearrange
+    )
+    distributed = types.ModuleType("flash_attn.utils.distributed")
+    vars(distributed).update(all_gather=None)  # ring attention only, which `check` refuses
+    sys.modules.setdefault(padding.__name__, padding)
+    sys.modules.setdefault(distributed.__name__, distributed)
+
+
+class GlooGroup:
+    """In place of NCCL between policy rank 0 and the vLLM workers (utils/distributed_util.py:21-25)."""
+
+    def __init__(self, host, port, rank, world_size, device=None):
+        from vllm.distributed.utils import stateless_init_torch_distributed_process_group
+
+        self._group = stateless_init_torch_distributed_process_group(host, port, rank, world_size, backend="gloo")
+
+    def broadcast(self, tensor, src, stream=None) -> None:
+        """Sends ``tensor`` of rank ``src`` into the same tensor of every rank."""
+        from torch.distributed import BroadcastOptions
+
+        options = BroadcastOptions()
+        options.rootRank, options.rootTensor = src, 0
+        self._group.broadcast([tensor], options).wait()
+
+
+def use_gloo_weight_sync() -> None:
+    """Policy (ppo_actor.py:147) and vLLM worker (vllm_worker_wrap.py:20) find the gloo group under upstream's name."""
+    import openrlhf.utils.distributed_util as distributed_util
+
+    distributed_util.stateless_init_process_group = GlooGroup
+
+
+def _adapt_deepspeed() -> None:
+    import deepspeed
+    import openrlhf.utils.deepspeed.deepspeed as strategy
+
+    # Both only avoid building C++ at the first step (41 s and 48 s, and a compiler on the machine).
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    get_train_ds_config = strategy.get_train_ds_config
+
+    def with_torch_adam(*args, **kwargs):
+        config = get_train_ds_config(*args, **kwargs)
+        if config.get("optimizer", {}).get("type") == "AdamW":
+            config["optimizer"]["params"]["torch_adam"] = True
+        return config
+
+    strategy.get_train_ds_config = with_torch_adam
+    moving_average = strategy.DeepspeedStrategy.moving_average
+
+    def cpu_moving_average(self, model, model_ema, beta=0.992, device="cpu"):  # ppo_actor.py:322 passes "cuda"
+        return moving_average(self, model, model_ema, beta, "cpu")
+
+    strategy.DeepspeedStrategy.moving_average = cpu_moving_average
+
+
+def _bucket_weight_sync() -> None:
+    """One broadcast for all weights of a full-parameter model, in place of one round trip per tensor.
+
+    ppo_actor.py:408-489 waits for every vLLM engine after each tensor; on CPU the waiting is nearly all of the time.
+    ZeRO-3 and LoRA keep upstream's way.
+    """
+    import ray
+    import torch
+    from openrlhf.trainer.ray.ppo_actor import ActorPPOTrainer
+    from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
+
+    one_by_one = ActorPPOTrainer.broadcast_to_vllm
+
+    def broadcast_to_vllm(self) -> None:
+        args = self.strategy.args
+        if args.ds.zero_stage == 3 or args.ds.lora.rank > 0 or args.vllm.sync_with_ray:
+            return one_by_one(self)
+        if torch.distributed.get_rank() == 0:
+            names, tensors = zip(*self.actor.model.module.named_parameters(), strict=True)
+            layout = [(name, tuple(tensor.shape)) for name, tensor in zip(names, tensors, strict=True)]
+            dtype = tensors[0].dtype
+            replies = [engine.update_weights.remote(layout, dtype) for engine in self.vllm_engines]
+            flat = torch.cat([tensor.data.flatten() for tensor in tensors])
+            self._model_update_group.broadcast(flat, src=0)
+            if args.vllm.enable_prefix_caching:
+                replies += [engine.reset_prefix_cache.remote() for engine in self.vllm_engines]
+            ray.get(replies)
+        torch_dist_barrier_and_cuda_sync()
+
+    ActorPPOTrainer.broadcast_to_vllm = broadcast_to_vllm
+
+
+def check(args: SimpleNamespace | Namespace) -> None:
+    """Refuses options that cannot work without a GPU.
+
+    Raises:
+        ValueError: naming the option, what was found and the way out.
+    """
+    workers = args.actor.num_nodes * args.actor.num_gpus_per_node
+    if args.ds.zero_stage == 3 and workers > 1:
+        raise ValueError(
+            f"ds.zero_stage: 3 with {workers} policy workers on CPU turns every loss into NaN without an error; "
+            "set ds.zero_stage to 2, or actor.num_gpus_per_node to 1"
+        )
+    refused = {
+        "vllm.enable_sleep": (args.vllm.enable_sleep, "vLLM cannot sleep on CPU"),
+        "vllm.sync_with_ray": (args.vllm.sync_with_ray, "Ray's collectives have no gloo broadcast"),
+        "ds.ring_attn_size": (args.ds.ring_attn_size > 1, "ring attention needs flash-attn"),
+        "ds.load_in_4bit": (args.ds.load_in_4bit, "4-bit weights need CUDA"),
+        "vllm.tensor_parallel_size": (args.vllm.tensor_parallel_size > 1, "one process per engine on CPU"),
+    }
+    for name, (is_set, reason) in refused.items():
+        if is_set:
+            raise ValueError(f"{name}: not on CPU ({reason}); leave it at its default")
+    if args.vllm.sync_backend != "gloo":
+        raise ValueError(f"vllm.sync_backend: got {args.vllm.sync_backend}, expected gloo on CPU")
+
+
+def _use_sdpa_for_packing() -> None:
+    # cli/train_ppo_ray.py:704 forces FlashAttention for packed samples. With SDPA and no attention mask Transformers
+    # finds the packed sequences by their position ids.
+    from openrlhf.models import Actor
+
+    init = Actor.__init__
+
+    def with_sdpa(self, pretrain_or_model, attn_implementation="sdpa", **kwargs):
+        init(self, pretrain_or_model, attn_implementation="sdpa", **kwargs)
+
+    Actor.__init__ = with_sdpa

@@ -1,0 +1,118 @@
+"""OpenRLHF's experience maker with the key-token advantage: rewrites ``experience.advantages``, nothing else."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from openrlhf.trainer.ppo_utils.experience import Experience
+from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
+
+from openrlhf_ktae.advantage import key_token_values
+from openrlhf_ktae.advantage.diagnostics import batch_diagnostics
+from openrlhf_ktae.config import KtaeConfig
+
+
+@dataclass(frozen=True)
+class RolloutBatch:
+    """The rollouts of one step in one right-padded batch, rows in the order they were sampled.
+
+    ``token_ids``, ``mask`` and the other (N, T) tensors hold positions 1 .. T of ``experience.sequences``: position j
+    of OpenRLHF's action mask, log-probabilities and advantages belongs to ``sequences[:, j + 1]``.
+    """
+
+    token_ids: torch.Tensor
+    mask: torch.Tensor
+    correct: torch.Tensor
+    group: torch.Tensor
+
+    @classmethod
+    def from_experiences(cls, experiences: list[Experience], samples_per_prompt: int) -> "RolloutBatch":
+        """Regroups by ``experience.index``: with dynamic batches a group is spread over several experiences.
+
+        Raises:
+            ValueError: a rollout without a score, or a score that is neither 0 nor 1.
+        """
+        require_scores(experiences)
+        order = torch.tensor([index for experience in experiences for index in experience.index])
+        scores = torch.cat([experience.scores.flatten() for experience in experiences]).float()
+        if not ((scores == 0) | (scores == 1)).all():
+            found = scores[(scores != 0) & (scores != 1)][0].item()
+            raise ValueError(
+                f"scores: found {found:g}, expected 0 (wrong) or 1 (correct); let the reward source return `scores` "
+                "beside `rewards` (key-token values count correct and wrong rollouts), or set ktae.scale=0"
+            )
+        inverse = torch.argsort(order)
+        token_ids = stack_rows([experience.sequences[:, 1:] for experience in experiences])[inverse]
+        mask = stack_rows([experience.action_mask for experience in experiences]).bool()[inverse]
+        group = torch.arange(len(order)) // samples_per_prompt
+        return cls(token_ids, mask, scores[inverse].bool(), group)
+
+
+def require_scores(experiences: list[Experience]) -> None:
+    """Stops where the reward source gave no rewards or scores (OpenRLHF only logs an exception in a reward function).
+
+    Raises:
+        ValueError: with the number of rollouts concerned.
+    """
+    missing = sum(len(e.sequences) for e in experiences if e.scores is None or e.rewards is None)
+    if missing:
+        total = sum(len(experience.sequences) for experience in experiences)
+        raise ValueError(
+            f"scores: {missing} of {total} rollouts came back without reward and score; the reward source failed on "
+            "them (its exception is in train.log) or returns none (its reward_func has to return `scores`)"
+        )
+
+
+def stack_rows(tensors: list[torch.Tensor]) -> torch.Tensor:
+    """(B_i, T_i) tensors as one (sum B_i, max T_i) tensor, right-padded with 0."""
+    length = max(tensor.size(1) for tensor in tensors)
+    return torch.cat([torch.nn.functional.pad(tensor, (0, length - tensor.size(1))) for tensor in tensors])
+
+
+class KtaeExperienceMaker(RemoteExperienceMaker):
+    """Adds the key-token values to the advantages of any critic-free rollout-level estimator of OpenRLHF."""
+
+    def __init__(
+        self, *args, ktae: KtaeConfig, on_experiences: Callable[[list[Experience]], None], **kwargs
+    ) -> None:
+        """``on_experiences`` is called with every finished batch, before OpenRLHF splits it for training."""
+        super().__init__(*args, **kwargs)
+        self.ktae = ktae
+        self._on_experiences = on_experiences
+        self.metrics: dict[str, float] = {}
+        """Metrics of the last step, for the trainer to log."""
+        self.key_token_values: torch.Tensor | None = None
+        """(N, T) values of the last step, rows in sampling order; None where ktae.scale is 0."""
+
+    def make_experience_batch(self, rollout_samples: list[Experience]) -> list[Experience]:
+        """As upstream, but stops with a clear error where the reward source gave no score."""
+        if self.ktae.scale > 0 or self.strategy.args.reward.remote_url:
+            require_scores(rollout_samples)
+        experiences = super().make_experience_batch(rollout_samples)
+        self._on_experiences(experiences)
+        return experiences
+
+    @torch.no_grad()
+    def compute_advantages_and_returns(self, experiences: list[Experience]) -> list[Experience]:
+        """Upstream's rollout-level advantages, then the key-token values on top, under the action mask."""
+        experiences = super().compute_advantages_and_returns(experiences)
+        self.metrics, self.key_token_values = {}, None
+        if self.ktae.scale == 0:
+            return experiences
+        start = time.perf_counter()
+        batch = RolloutBatch.from_experiences(experiences, self.args.rollout.n_samples_per_prompt)
+        values = key_token_values(batch.token_ids, batch.mask, batch.correct, batch.group, self.ktae)
+        for experience in experiences:
+            _add(experience, values)
+        self.key_token_values = values
+        self.metrics = batch_diagnostics(values, batch.mask, batch.correct, batch.group)
+        self.metrics["timing/ktae"] = time.perf_counter() - start
+        return experiences
+
+
+def _add(experience: Any, values: torch.Tensor) -> None:
+    """Adds the rows of ``values`` (sampling order) that belong to ``experience`` to its advantages."""
+    rows = values[torch.tensor(experience.index), : experience.advantages.size(1)]
+    experience.advantages = experience.advantages + rows.to(experience.advantages.dtype)

@@ -1,0 +1,74 @@
+"""The vLLM rollout actor: OpenRLHF's, with one vLLM request per prompt in place of one per sample."""
+
+import asyncio
+from copy import copy
+from typing import Any
+
+import openrlhf.trainer.ray.vllm_engine as vllm_engine
+from openrlhf.utils.agent import SingleTurnAgentExecutor
+from vllm.sampling_params import RequestOutputKind
+
+from openrlhf_ktae.training import cpu
+from openrlhf_ktae.training.seat import Seat
+
+# @ray.remote classes cannot be subclassed; the plain class under the decorator can.
+_RolloutActor: Any = vllm_engine.RolloutRayActor.__ray_metadata__.modified_class
+
+
+class _GroupRequest:
+    """The engine as the executors of one group see it: one request for all samples, each call takes one of them.
+
+    OpenRLHF sends every sample of a prompt as a request of its own and receives every token of it as a message
+    (trainer/ray/vllm_engine.py:163-170, 196-208). One request with ``n`` samples and one final message gives the same
+    distribution, computes the prompt once and keeps the actor's event loop free.
+    """
+
+    def __init__(self, engine, num_samples: int) -> None:
+        self._engine = engine
+        self._num_samples = num_samples
+        self._taken = 0
+        self._output: asyncio.Future | None = None
+
+    async def generate(self, prompt_token_ids, sampling_params, multi_modal_data=None):
+        """The next sample's output, in the form of a request of its own."""
+        index = self._taken
+        self._taken += 1
+        if self._output is None:
+            group_params = sampling_params.clone()
+            group_params.n = self._num_samples
+            group_params.output_kind = RequestOutputKind.FINAL_ONLY
+            self._output = asyncio.ensure_future(
+                self._engine.generate(prompt_token_ids, group_params, multi_modal_data=multi_modal_data)
+            )
+        output = copy(await self._output)
+        output.outputs = [output.outputs[index]]
+        return output
+
+
+class KtaeRolloutActor(_RolloutActor):
+    """OpenRLHF's rollout actor with one request per group; on CPU it brings its own vLLM worker extension."""
+
+    async def __init__(self, *args, device: str, **kwargs) -> None:
+        if device == "cpu":
+            # trainer/ray/vllm_engine.py:267 hard-codes the extension that allocates on "cuda".
+            kwargs["worker_extension_cls"] = "openrlhf_ktae.training.cpu_vllm_worker.CpuWorker"
+            kwargs["kv_cache_memory_bytes"] = cpu.KV_CACHE_BYTES
+        await super().__init__(*args, **kwargs)
+
+    async def update_weights(self, layout, dtype) -> None:
+        """All weights in one broadcast (CPU)."""
+        await self.llm.collective_rpc("update_weights", args=(layout, dtype))
+
+    async def generate_responses(self, *, num_samples: int = 1, **kwargs):
+        """``num_samples`` responses to one prompt, as OpenRLHF's own method returns them."""
+        # A multi-turn executor sends different texts after the first turn, so its requests stay its own.
+        if type(self.executor) is not SingleTurnAgentExecutor or num_samples == 1:
+            return await super().generate_responses(num_samples=num_samples, **kwargs)
+        request = _GroupRequest(self, num_samples)
+        execute = self.executor.execute
+        return await asyncio.gather(*(execute(**kwargs, llm_engine=request) for _ in range(num_samples)))
+
+
+def take_seat(device: str) -> None:
+    """Puts our rollout actor where create_vllm_engines finds OpenRLHF's (trainer/ray/vllm_engine.py:307)."""
+    vllm_engine.RolloutRayActor = Seat(KtaeRolloutActor, device=device)  # pyright: ignore[reportAttributeAccessIssue]

