@@ -97,3 +97,10 @@ class RunOptions(Options):
 
     evaluate_first: bool = True
     """Evaluate before the first step too, so that a run shows where it started."""
+
+
+class RewardConfig(Options):
+    """Options of the reward function (section ``grader``)."""
+
+    answer_style: Literal["boxed", "tags", "hash", "auto"] = "boxed"
+    """Where the final answer stands: the last ``\\boxed{}``, ``<answer>`` tags, after the last ``#``, or any of these."""

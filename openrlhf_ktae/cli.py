@@ -1,0 +1,41 @@
+"""The ``openrlhf-ktae`` command. Every command imports what it needs when it runs, so ``--help`` is quick."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def main() -> None:
+    """Key-Token Advantage Estimation (KTAE) for OpenRLHF."""
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe's folder or its recipe.yaml.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Overrides an option; may be given several times."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved configuration and OpenRLHF's command line, then stop.")
+    ] = False,
+    resume: Annotated[
+        Path | None, typer.Option(help="A run folder to go on with, from its newest checkpoint.")
+    ] = None,
+) -> None:
+    """Train a recipe with OpenRLHF's loop: Ray, vLLM, DeepSpeed, and key-token advantages in the experience maker."""
+    from openrlhf_ktae.training.command import train_command
+
+    raise typer.Exit(train_command(recipe, overrides or [], dry_run, resume))
+
+
+if __name__ == "__main__":
+    app()

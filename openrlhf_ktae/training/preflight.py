@@ -1,0 +1,175 @@
+"""Checks before any actor starts: what would fail minutes later, or silently, fails here with one clear sentence."""
+
+import importlib.util
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from openrlhf_ktae.openrlhf_options import check as check_openrlhf
+from openrlhf_ktae.recipe import RunConfig
+
+_DATA_SUFFIXES = (".json", ".jsonl", ".csv", ".parquet", ".arrow")
+
+
+class PreflightError(ValueError):
+    """A run that cannot work; the message names the option, what was found and the way out."""
+
+
+def preflight(config: RunConfig, run_dir: Path) -> SimpleNamespace:
+    """Checks a run. Returns OpenRLHF's options as its code reads them.
+
+    Raises:
+        PreflightError: naming the option, what was found and the way out.
+        OptionError: OpenRLHF refuses the options.
+    """
+    settings = config.openrlhf_settings(run_dir)
+    args = check_openrlhf(config.openrlhf_argv(run_dir))
+    check_estimator(config, args)
+    if config.run.device == "cpu":
+        from openrlhf_ktae.training import cpu
+
+        cpu.check(args)
+    check_model("actor.model_name_or_path", args.actor.model_name_or_path)
+    first_row = check_prompts("data.prompt_dataset", args.data.prompt_dataset, args, config)
+    if args.eval.dataset:
+        check_prompts("eval.dataset", args.eval.dataset, args, config)
+    check_reward_source(config, args, settings.get("reward.remote_url"), first_row)
+    return args
+
+
+def check_estimator(config: RunConfig, args: SimpleNamespace) -> None:
+    """Key-token values count over the rollouts of one prompt and stand on a critic-free advantage."""
+    if config.ktae.scale == 0:
+        return
+    if args.rollout.n_samples_per_prompt < 2:
+        raise PreflightError(
+            f"rollout.n_samples_per_prompt: got {args.rollout.n_samples_per_prompt}, KTAE compares the rollouts of one "
+            "prompt and needs at least 2 (the paper: 16); raise it, or set ktae.scale=0"
+        )
+    if args.algo.advantage.estimator == "gae":
+        raise PreflightError(
+            "algo.advantage.estimator: gae estimates per-token advantages with a critic; KTAE adds to a critic-free one: "
+            "group_norm, dr_grpo, rloo, reinforce_baseline, reinforce"
+        )
+
+
+def check_model(option: str, name: str | None) -> None:
+    """A model folder with a configuration, or a model that the hub (or its local cache) knows."""
+    if not name:
+        raise PreflightError(f"{option}: not set; name a model folder or a hub id")
+    path = Path(name)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise PreflightError(f"{option}: {name} holds no config.json; name a Hugging Face model folder")
+        return
+    if path.exists() or path.is_absolute() or name.startswith(".") or name.count("/") != 1:
+        raise PreflightError(f"{option}: {name} is no model folder (looked in {Path.cwd()})")
+    from transformers import AutoConfig
+
+    try:
+        AutoConfig.from_pretrained(name)
+    except OSError as error:
+        reason = str(error).split("\n")[0]
+        raise PreflightError(
+            f"{option}: {name} is neither a folder nor a model the hub gives us ({reason}); "
+            "check the name and the network, or name a local folder"
+        ) from None
+
+
+def local_files(datasets: str) -> Iterator[Path]:
+    """The local files and folders of a comma-separated dataset option; hub names are left to OpenRLHF."""
+    for name in datasets.split(","):
+        path = Path(name.strip().split("@")[0])
+        if path.suffix in _DATA_SUFFIXES or path.is_dir() or path.is_absolute() or name.strip().startswith("."):
+            yield path
+
+
+def check_prompts(option: str, datasets: str | None, args: SimpleNamespace, config: RunConfig) -> dict[str, Any] | None:
+    """Every local prompt file exists, has the named columns and labels that the grader can read.
+
+    Returns the first row of the first JSON-lines file, or None.
+    """
+    if not datasets:
+        raise PreflightError(f"{option}: not set; name a prompt set (see `openrlhf-ktae data --help`)")
+    first: dict[str, Any] | None = None
+    for path in local_files(datasets):
+        if not path.exists():
+            raise PreflightError(f"{option}: {path} does not exist (looked in {Path.cwd()}); see `openrlhf-ktae data`")
+        if path.suffix == ".jsonl":
+            rows = list(_json_lines(option, path))
+            _check_rows(option, path, rows, args, config)
+            first = first or rows[0]
+    return first
+
+
+def _json_lines(option: str, path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                raise PreflightError(f"{option}: {path} line {number} is not JSON: {error}") from None
+
+
+def _check_rows(option: str, path: Path, rows: list[dict[str, Any]], args: SimpleNamespace, config: RunConfig) -> None:
+    if not rows:
+        raise PreflightError(f"{option}: {path} is empty")
+    for key_option in ("input_key", "label_key"):
+        key = getattr(args.data, key_option)
+        if key and key not in rows[0]:
+            columns = ", ".join(sorted(rows[0]))
+            raise PreflightError(f"data.{key_option}: {key!r} is no column of {path} (columns: {columns})")
+    if args.data.label_key and uses_our_grader(args):
+        from openrlhf_ktae.reward.math_reward import check_labels
+
+        try:
+            check_labels([row[args.data.label_key] for row in rows])
+        except ValueError as error:
+            raise PreflightError(f"{option}: {path}: {error}") from None
+
+
+def uses_our_grader(args: SimpleNamespace) -> bool:
+    """Whether rewards come from this project's reward function."""
+    return bool(args.reward.remote_url) and Path(args.reward.remote_url[0]).name == "math_reward.py"
+
+
+def check_reward_source(
+    config: RunConfig, args: SimpleNamespace, remote_url: str | None, row: dict[str, Any] | None
+) -> None:
+    """KTAE needs to know which rollouts are correct: the reward source has to return scores.
+
+    A reward function in a file is called once with an empty response: OpenRLHF would only log its exceptions.
+    """
+    if args.train.agent_func_path or not remote_url:
+        if not remote_url and not args.train.agent_func_path and config.ktae.scale > 0:
+            raise PreflightError(
+                "reward.remote_url: not set, and a reward model gives no scores; KTAE needs to know which rollouts are "
+                "correct: name a file with a reward_func that returns `scores`, or set ktae.scale=0"
+            )
+        return
+    path = Path(args.reward.remote_url[0])
+    if path.suffix != ".py":
+        return  # a server; its answers are checked when they come
+    if not path.is_file():
+        raise PreflightError(f"reward.remote_url: {path} does not exist")
+    spec = importlib.util.spec_from_file_location("reward_func", path)
+    assert spec is not None and spec.loader is not None  # true of every existing .py path
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "reward_func"):
+        raise PreflightError(f"reward.remote_url: {path} defines no reward_func(queries, prompts, labels)")
+    prompt = str((row or {}).get(args.data.input_key, ""))
+    label = (row or {}).get(args.data.label_key or "", "")
+    try:
+        result = module.reward_func([prompt], [prompt], [label])
+    except Exception as error:  # whatever a user's function raises; OpenRLHF would lose it
+        raise PreflightError(f"reward.remote_url: {path} failed on an empty response: {error!r}") from error
+    if not isinstance(result, dict) or result.get("rewards") is None:
+        raise PreflightError(f"reward.remote_url: {path} returned {result!r}, expected a dict with `rewards`")
+    if config.ktae.scale > 0 and result.get("scores") is None:
+        raise PreflightError(
+            f"reward.remote_url: {path} returns no `scores`; KTAE needs to know which rollouts are correct: return "
+            "scores (1 correct, 0 wrong) beside rewards, or set ktae.scale=0"
+        )
