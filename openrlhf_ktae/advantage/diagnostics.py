@@ -1,0 +1,67 @@
+"""What a batch's key-token values look like, as the numbers that become the `ktae/*` metrics."""
+
+import math
+
+import torch
+
+from openrlhf_ktae.advantage.batch import check_mask, check_rollouts
+
+KEY_TOKEN_THRESHOLD = 0.1
+"""Tokens with |K| above this count as key tokens."""
+SATURATED_THRESHOLD = 0.99
+"""Tokens with |K| above this are saturated."""
+_BLOCK_POSITIONS = 2**20
+
+
+def batch_diagnostics(
+    values: torch.Tensor, mask: torch.Tensor, correct: torch.Tensor, group: torch.Tensor
+) -> dict[str, float]:
+    """Summary of key-token values over the tokens under the mask; a mean over no tokens is NaN.
+
+    values: (N, T) from `key_token_values`; mask (N, T), correct (N,), group (N,) as there. The thresholds are
+    absolute: with a scale other than 1, `saturated_frac` speaks of |scale * K|.
+
+    ktae/key_token_frac: share of tokens with |K| > 0.1. ktae/saturated_frac: share with |K| > 0.99.
+    ktae/value_mean_correct, _wrong: mean K over the tokens of correct and of wrong rollouts.
+    ktae/value_abs_mean_correct, _wrong, ktae/value_abs_mean: mean |K|, per class and over all.
+    ktae/degenerate_group_frac: share of groups whose rollouts are all correct or all wrong, so that K = 0.
+    Raises ValueError, naming the argument, for shapes, dtypes or values that make no sense.
+    """
+    values = torch.as_tensor(values).detach()
+    if not values.is_floating_point():
+        raise ValueError(f"values: dtype {values.dtype}, expected the floats that key_token_values returns")
+    if values.dim() != 2:
+        raise ValueError(f"values: shape {tuple(values.shape)}, expected (N, T)")
+    mask = check_mask(mask, "values", values)
+    rollouts = check_rollouts(correct, group, len(values))
+    # Columns: tokens, key tokens, saturated tokens, sum of K, sum of |K|.
+    per_row = torch.zeros(len(values), 5, dtype=torch.float64, device=values.device)
+    block = max(1, _BLOCK_POSITIONS // max(1, values.shape[1]))
+    for first in range(0, len(values), block):
+        part = torch.where(mask[first : first + block], values[first : first + block].float(), 0.0)
+        size = part.abs()
+        sums = per_row[first : first + block]
+        sums[:, 0] = mask[first : first + block].sum(dim=1)
+        sums[:, 1] = (size > KEY_TOKEN_THRESHOLD).sum(dim=1)
+        sums[:, 2] = (size > SATURATED_THRESHOLD).sum(dim=1)
+        sums[:, 3] = part.sum(dim=1, dtype=torch.float64)
+        sums[:, 4] = size.sum(dim=1, dtype=torch.float64)
+    sums = per_row.cpu().numpy()
+    tokens, key_tokens, saturated, _, size = sums.sum(axis=0).tolist()
+    tokens_correct, _, _, value_correct, size_correct = sums[rollouts.correct].sum(axis=0).tolist()
+    tokens_wrong, _, _, value_wrong, size_wrong = sums[~rollouts.correct].sum(axis=0).tolist()
+    degenerate = float(((rollouts.n_correct == 0) | (rollouts.n_wrong == 0)).sum())
+    return {
+        "ktae/key_token_frac": _share(key_tokens, tokens),
+        "ktae/value_mean_correct": _share(value_correct, tokens_correct),
+        "ktae/value_mean_wrong": _share(value_wrong, tokens_wrong),
+        "ktae/value_abs_mean_correct": _share(size_correct, tokens_correct),
+        "ktae/value_abs_mean_wrong": _share(size_wrong, tokens_wrong),
+        "ktae/value_abs_mean": _share(size, tokens),
+        "ktae/saturated_frac": _share(saturated, tokens),
+        "ktae/degenerate_group_frac": _share(degenerate, float(len(rollouts.group_ids))),
+    }
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole > 0 else math.nan
