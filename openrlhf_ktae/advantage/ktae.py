@@ -1,6 +1,8 @@
 """The public entry of the estimator: one key-token value for every position of a batch of rollouts."""
 
+import importlib
 import warnings
+from types import ModuleType
 from typing import Literal
 
 import torch
@@ -12,6 +14,7 @@ from openrlhf_ktae.config import KtaeConfig
 Backend = Literal["auto", "numba", "torch"]
 
 _DEFAULT_CONFIG = KtaeConfig()
+_numba_works = True  # until a first attempt fails; then one warning, and torch for the rest of the process
 
 
 def key_token_values(
@@ -48,4 +51,35 @@ def key_token_values(
     if threads is not None and threads < 1:
         raise ValueError(f"threads: got {threads}, expected 1 or more, or None for the default")
     tables = strength_tables(batch, config)
+    if backend == "torch" or not on_cpu:
+        return torch_values(batch, tables, config)
+    if backend == "numba":
+        return _numba_kernel().numba_values(batch, tables, config, threads)
+    return _values_on_cpu(batch, tables, config, threads)
+
+
+def _numba_kernel() -> ModuleType:
+    # Here and not above: importing numba takes longer than everything else in this package together.
+    return importlib.import_module("openrlhf_ktae.advantage.cpu_kernel")
+
+
+def _values_on_cpu(batch: Batch, tables: StrengthTables, config: KtaeConfig, threads: int | None) -> torch.Tensor:
+    global _numba_works
+    if _numba_works:
+        try:
+            kernel = _numba_kernel()
+        except ImportError as error:
+            cause: Exception = error
+        else:
+            try:
+                return kernel.numba_values(batch, tables, config, threads)
+            except kernel.COMPILE_ERRORS as error:
+                cause = error
+        _numba_works = False
+        warnings.warn(
+            "key_token_values: numba cannot compile here, using the slower torch backend from now on "
+            f"({type(cause).__name__}: {cause})",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     return torch_values(batch, tables, config)
