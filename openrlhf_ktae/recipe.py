@@ -58,9 +58,9 @@ class RunConfig:
         return self.run.name or Path(self.recipe).name
 
     def openrlhf_settings(self, run_dir: Path | str) -> dict[str, Any]:
-        """OpenRLHF's options with ``${run}`` and ``${package}`` filled in."""
-        places = {"run": str(run_dir), "package": str(PACKAGE)}
-        return {name: _fill(name, value, places) for name, value in self.openrlhf.items()}
+        """OpenRLHF's options with ``${run}`` and ``${package}`` filled in and local paths made absolute."""
+        places = {"run": str(Path(run_dir).resolve()), "package": str(PACKAGE)}
+        return {name: _absolute(_fill(name, value, places)) for name, value in self.openrlhf.items()}
 
     def openrlhf_argv(self, run_dir: Path | str) -> list[str]:
         """OpenRLHF's command line for a run in ``run_dir``, checked by OpenRLHF's own parser.
@@ -92,6 +92,13 @@ def _fill(name: str, value: Any, places: Mapping[str, str]) -> Any:
     except (KeyError, ValueError):
         known = ", ".join(f"${{{place}}}" for place in places)
         raise RecipeError(f"{name}: {value!r} holds an unknown placeholder; known: {known}") from None
+
+
+def _absolute(value: Any) -> Any:
+    """Paths that exist here, made absolute: Ray's workers may stand in another folder. Several are split by commas."""
+    if not isinstance(value, str) or "/" not in value:
+        return value
+    return ",".join(str(Path(part).resolve()) if Path(part).exists() else part for part in value.split(","))
 
 
 def _flatten(tree: Mapping[str, Any], source: str, prefix: str = "") -> dict[str, Setting]:

@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from openrlhf_ktae.recipe import RunConfig, resolve
 from openrlhf_ktae.training.preflight import local_files, preflight
@@ -58,13 +57,12 @@ def _check_resume(folder: RunFolder) -> None:
 
 
 def print_resolved(config: RunConfig, folder: RunFolder) -> None:
-    """The resolved configuration with the layer that said each value, and OpenRLHF's command line."""
+    """The resolved configuration as YAML, with the layer that said each value, and OpenRLHF's command line."""
     argv = config.openrlhf_argv(folder.path)
-    table = Table("option", "value", "said in", title=f"{config.name}: resolved configuration", title_justify="left")
+    print(f"# {config.name}: resolved configuration, and where each value is said")
     for name, value in sorted(config.settings().items()):
-        table.add_row(name, _escape(json.dumps(value)), config.sources.get(name, "default"))
-    console.print(table)
-    console.print("OpenRLHF's command line:", style="bold")
+        print(f"{name}: {json.dumps(value)}  # {config.sources.get(name, 'default')}")
+    print("\n# OpenRLHF's command line")
     print(shlex.join(["python", "-m", "openrlhf.cli.train_ppo_ray", *argv]))
 
 

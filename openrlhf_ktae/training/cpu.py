@@ -173,7 +173,7 @@ def _bucket_weight_sync() -> None:
             names, tensors = zip(*self.actor.model.module.named_parameters(), strict=True)
             layout = [(name, tuple(tensor.shape)) for name, tensor in zip(names, tensors, strict=True)]
             dtype = tensors[0].dtype
-            replies = [engine.update_weights.remote(layout, dtype) for engine in self.vllm_engines]
+            replies = [engine.receive_weights.remote(layout, dtype) for engine in self.vllm_engines]
             flat = torch.cat([tensor.data.flatten() for tensor in tensors])
             self._model_update_group.broadcast(flat, src=0)
             if args.vllm.enable_prefix_caching:

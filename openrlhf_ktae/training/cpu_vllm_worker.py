@@ -31,9 +31,9 @@ class CpuWorker(WorkerWrap):
 
     def update_weight(self, name, dtype, shape, empty_cache=False) -> None:
         """Receives one tensor (vllm_worker_wrap.py:40 would allocate it on "cuda")."""
-        self.update_weights([(name, tuple(shape))], dtype)
+        self.receive_weights([(name, tuple(shape))], dtype)
 
-    def update_weights(self, layout: list[tuple[str, tuple[int, ...]]], dtype: torch.dtype) -> None:
+    def receive_weights(self, layout: list[tuple[str, tuple[int, ...]]], dtype: torch.dtype) -> None:
         """Receives the tensors of ``layout`` (name, shape), flat and in that order, and loads them."""
         if dtype != self.model_config.dtype:
             raise ValueError(f"weights: the policy sends {dtype}, vLLM holds {self.model_config.dtype}")

@@ -9,8 +9,7 @@ import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
 
-from openrlhf_ktae.advantage import key_token_values
-from openrlhf_ktae.advantage.diagnostics import batch_diagnostics
+from openrlhf_ktae.advantage import batch_diagnostics, key_token_values
 from openrlhf_ktae.config import KtaeConfig
 
 

@@ -55,9 +55,9 @@ class KtaeRolloutActor(_RolloutActor):
             kwargs["kv_cache_memory_bytes"] = cpu.KV_CACHE_BYTES
         await super().__init__(*args, **kwargs)
 
-    async def update_weights(self, layout, dtype) -> None:
+    async def receive_weights(self, layout, dtype) -> None:
         """All weights in one broadcast (CPU)."""
-        await self.llm.collective_rpc("update_weights", args=(layout, dtype))
+        await self.llm.collective_rpc("receive_weights", args=(layout, dtype))
 
     async def generate_responses(self, *, num_samples: int = 1, **kwargs):
         """``num_samples`` responses to one prompt, as OpenRLHF's own method returns them."""

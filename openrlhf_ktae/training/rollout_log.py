@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
 
-from openrlhf_ktae.advantage.diagnostics import token_statistics
+from openrlhf_ktae.advantage import token_statistics
 from openrlhf_ktae.config import KtaeConfig
 from openrlhf_ktae.training.experience_maker import RolloutBatch
 

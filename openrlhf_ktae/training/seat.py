@@ -1,5 +1,8 @@
 """Our actor classes in the seats where OpenRLHF's code expects its own ``ray.remote`` classes."""
 
+import os
+import signal
+import threading
 from typing import Any
 
 import ray
@@ -20,4 +23,18 @@ class Seat:
 
     def remote(self, *args: Any, **kwargs: Any):
         """As ray's ``ActorClass.remote``."""
-        return self._actor.remote(*args, **kwargs, **self._extra)
+        handle = self._actor.remote(*args, **kwargs, **self._extra)
+        threading.Thread(target=_end_if_it_fails_to_start, args=(handle,), daemon=True).start()
+        return handle
+
+
+def _end_if_it_fails_to_start(handle: Any) -> None:
+    """Ends this process if an actor cannot be constructed.
+
+    OpenRLHF does not look at its vLLM engines before it uses them: the policy would wait for a dead one for ever.
+    """
+    try:
+        ray.get(handle.__ray_ready__.remote())
+    except ray.exceptions.RayActorError as error:
+        print(f"RuntimeError: an actor failed to start: {error}", flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
