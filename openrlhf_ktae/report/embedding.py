@@ -1,0 +1,128 @@
+"""What goes into the one file: compressed data, plotly, the page's own script and style, and which groups fit."""
+
+import base64
+import gzip
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from plotly.offline import get_plotlyjs
+
+from openrlhf_ktae.report.groups import GroupSummary, list_groups, read_groups
+from openrlhf_ktae.report.run_folder import Run
+
+SCRIPTS = ("start.js", "curves.js", "maps.js", "tokens.js", "views.js")
+CANDIDATES = 64
+"""Groups read per run, spread over its steps: what is not a candidate is listed as left out without being encoded."""
+
+
+@dataclass(frozen=True)
+class EmbeddedGroup:
+    run: int
+    summary: GroupSummary
+    prompt: str
+    packed: str
+    """`pack` of the group's view."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    groups: list[EmbeddedGroup]
+    """Ascending by run, step, and group."""
+    total: int
+    notes: dict[int, list[str]]
+    """Run -> sentences about files that could not be read after all."""
+
+
+def pack(data: Any) -> str:
+    """JSON, gzip, base64: the form in which the page holds data. It contains no `<`, so it cannot end its element."""
+    content = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8", "replace")
+    return base64.b64encode(gzip.compress(content, 9, mtime=0)).decode("ascii")
+
+
+@cache
+def plotly_source() -> str:
+    return get_plotlyjs()
+
+
+@cache
+def packed_plotly() -> str:
+    return base64.b64encode(gzip.compress(plotly_source().encode(), 9, mtime=0)).decode("ascii")
+
+
+@cache
+def own_script() -> str:
+    """The page's script: the parts in order, in one closed scope."""
+    parts = [(Path(__file__).parent / "page" / name).read_text(encoding="utf-8") for name in SCRIPTS]
+    return '(() => {\n"use strict";\n' + "\n".join(parts) + "\n})();"
+
+
+@cache
+def own_style() -> str:
+    return (Path(__file__).parent / "page" / "report.css").read_text(encoding="utf-8")
+
+
+def security_policy() -> str:
+    """Content security policy: no network at all, and no script but the two whose hashes stand here."""
+    hashes = " ".join(f"'sha256-{_sha256(source)}'" for source in (own_script(), plotly_source()))
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def select_groups(runs: Sequence[Run], budget: int, wanted: Sequence[tuple[int, int]] = ()) -> Selection:
+    """Groups to embed within `budget` bytes: those in `wanted` (step, group) always, then the best of every step.
+
+    The best of a step is the most evenly split group; steps take turns, the last step first, so that a long run is
+    covered from end to end before any step shows a second group.
+    """
+    notes: dict[int, list[str]] = {}
+    total = 0
+    turns: list[tuple[int, int, EmbeddedGroup]] = []
+    for i, run in enumerate(runs):
+        per_step = max(1, min(16, CANDIDATES // max(1, len(run.rollout_files))))
+        for turn, step in enumerate(_spread(sorted(run.rollout_files))):
+            try:
+                summaries = list_groups(step, run.rollout_files[step])
+                total += len(summaries)
+                asked = {group for s, group in wanted if s == step}
+                best = sorted(summaries, key=lambda s: (s.group not in asked, s.interest))[: per_step + len(asked)]
+                views = read_groups(run.rollout_files[step], run.token_files.get(step), [s.group for s in best])
+            except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
+                message = (str(error).splitlines() or ["no message"])[0][:90]
+                notes.setdefault(i, []).append(f"rollouts/step_{step:05d}.parquet is damaged ({message}): left out.")
+                continue
+            for place, summary in enumerate(best):
+                view = views[summary.group]
+                group = EmbeddedGroup(i, summary, view["prompt"], pack(view))
+                turns.append((-1 if summary.group in asked else place, turn, group))
+    chosen, used = [], 0
+    for place, _, group in sorted(turns, key=lambda item: item[:2]):
+        if place < 0 or used + len(group.packed) <= budget:
+            chosen.append(group)
+            used += len(group.packed)
+    chosen.sort(key=lambda g: (g.run, g.summary.step, g.summary.group))
+    return Selection(chosen, total, notes)
+
+
+def _spread(steps: list[int]) -> list[int]:
+    """The last step, the first, then always the middle of what is left: any beginning covers the run evenly."""
+    order = steps[-1:] + steps[:1] if len(steps) > 1 else list(steps)
+    gaps = [(0, len(steps) - 1)] if len(steps) > 2 else []
+    while gaps:
+        low, high = gaps.pop(0)
+        middle = (low + high) // 2
+        if middle not in (low, high):
+            order.append(steps[middle])
+            gaps += [(low, middle), (middle, high)]
+    return order
+
+
+def _sha256(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
