@@ -57,7 +57,7 @@ def check_reward(run: Run) -> Finding | None:
     first, last = _quarters(values)
     move = fmean(last) - fmean(first)
     noise = 2 * (stdev(first) ** 2 / len(first) + stdev(last) ** 2 / len(last)) ** 0.5
-    numbers = f"mean {fmean(first):.3f} in the first quarter, {fmean(last):.3f} in the last of {len(steps)} steps"
+    numbers = f"Mean {fmean(first):.3f} in the first quarter, {fmean(last):.3f} in the last of {len(steps)} steps"
     if abs(move) <= max(noise, 0.02):
         return Finding("watch", "Training reward is flat", f"{numbers}: a move of {move:+.3f} is within its noise.")
     if move < 0:
@@ -96,7 +96,7 @@ def check_entropy(run: Run) -> Finding | None:
     if len(values) < MIN_STEPS:
         return None
     first, last = fmean(values[:3]), fmean(values[-3:])
-    numbers = f"{first:.3f} nats per token at the start, {last:.3f} now"
+    numbers = f"{first:.3f} nats per token at the start, {last:.3f} in the last 3 steps"
     if last < 0.02 or last < 0.1 * first:
         return Finding("problem", "Entropy has collapsed", f"{numbers}: rollouts of a group hardly differ, little is left to learn from.")  # fmt: skip
     if last < 0.3 * first:
@@ -118,7 +118,7 @@ def check_kl(run: Run) -> Finding | None:
     if len(values) < MIN_STEPS:
         return None
     usual, last = median(abs(v) for v in values), abs(fmean(values[-3:]))
-    numbers = f"median {usual:.4f} nats per token over the run, {last:.4f} in the last 3 steps"
+    numbers = f"Median {usual:.4f} nats per token over the run, {last:.4f} in the last 3 steps"
     if last > 0.5 or (last > 0.05 and last > 10 * usual):
         return Finding("problem", "KL is running away", f"{numbers} (step {steps[-1]}).")
     if last > 0.05 and last > 4 * usual:
@@ -136,7 +136,7 @@ def check_gradient(run: Run) -> Finding | None:
         return Finding("problem", "The gradient was not a number", f"In {len(broken)} of {len(rows)} steps, first in step {broken[0]}.")  # fmt: skip
     values = [row["actor_grad_norm"] for row in rows]
     largest, usual = max(values), median(values)
-    numbers = f"median {usual:.3g}, largest {largest:.3g} (step {rows[values.index(largest)]['step']})"
+    numbers = f"Median {usual:.3g}, largest {largest:.3g} (step {rows[values.index(largest)]['step']})"
     if usual > 0 and largest > 10 * usual and len(values) >= MIN_STEPS:
         return Finding("watch", "The gradient norm spikes", f"{numbers}.")
     return Finding("fine", "The gradient norm is steady", f"{numbers}.")

@@ -55,9 +55,13 @@ def write_run(
     seed: int = 0,
     scale: float = 1.0,
     status: str = "finished",
+    hostile: bool = True,
     overrides: dict[str, Any] | None = None,
 ) -> Path:
-    """Write a run folder and return it. `overrides` replaces metrics in the second half of the run."""
+    """Write a run folder and return it. `overrides` replaces metrics in the second half of the run.
+
+    With `hostile`, the first rollout of every step's group 0 holds markup and a script.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "rollouts").mkdir(exist_ok=True)
     rng = random.Random(seed)
@@ -70,7 +74,7 @@ def write_run(
         if overrides and step > steps // 2:
             row |= overrides
         if step in rollout_steps:
-            row |= write_rollouts(folder, step, rng, pieces, groups, size, tokens, config, step / steps)
+            row |= write_rollouts(folder, step, rng, pieces, groups, size, tokens, config, step / steps, hostile)
         lines.append(row)
         if step % 10 == 0 or step == 1:
             lines.append(evaluation_row(rng, step, steps))
@@ -121,9 +125,10 @@ def evaluation_row(rng: random.Random, step: int, steps: int) -> dict[str, Any]:
 
 
 def write_rollouts(
-    folder: Path, step: int, rng: random.Random, pieces: Pieces, groups: int, size: int, tokens: int, config: KtaeConfig, done: float
+    folder: Path, step: int, rng: random.Random, pieces: Pieces, groups: int, size: int, tokens: int, config: KtaeConfig,
+    done: float, hostile: bool,
 ) -> dict[str, float]:
-    """Both parquet files of one step. Returns the batch diagnostics. Group 0's first rollout holds `HOSTILE`."""
+    """Both parquet files of one step. Returns the batch diagnostics."""
     rows: list[dict[str, Any]] = []
     for group in range(groups):
         x, y = rng.randint(11, 99), rng.randint(11, 99)
@@ -131,7 +136,7 @@ def write_rollouts(
         for rollout in range(size):
             is_correct = rollout % size < n_correct
             text = _response(rng, x, y, is_correct, tokens)
-            if group == 0 and rollout == 0:
+            if hostile and group == 0 and rollout == 0:
                 text = HOSTILE + "\n" + text
             token_ids, texts = pieces.split(text + " \n" + EOS)
             rows.append({"step": step, "group": group, "rollout": rollout, "prompt": f"What is {x} + {y}? Put the result in \\boxed{{}}.", "response": text,

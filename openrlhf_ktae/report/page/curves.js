@@ -77,7 +77,8 @@ function plotLayout(options) {
   return {
     height: 236, margin: { l: 44, r: 10, t: options.legend ? 30 : 8, b: 34 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: text }, showlegend: Boolean(options.legend),
-    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 }, bgcolor: "rgba(0,0,0,0)" },
+    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 }, bgcolor: "rgba(0,0,0,0)", traceorder: "normal" },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: text, activecolor: themeColour("--text") },
     hovermode: "x unified", hoverlabel: { bgcolor: themeColour("--surface"), bordercolor: grid, font: { color: themeColour("--text") } },
     xaxis: { ...axis, title: { text: "step", font: { size: 11 }, standoff: 6 }, nticks: 7, tickformat: "d" },
     yaxis: { ...axis, tickformat: options.percent ? ".0%" : "", hoverformat: "", rangemode: options.percent ? "tozero" : "normal", nticks: 6, exponentformat: "power", showexponent: "all" },
@@ -96,7 +97,8 @@ function drawPlot(element) {
   const plot = plots.get(element);
   const { data, layout } = plot.build();
   const config = { displaylogo: false, responsive: true, displayModeBar: touch.matches ? false : "hover",
-    modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
+    // Named one by one: the default set has a button that uploads the plot.
+    modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]], plotlyServerURL: "",
     toImageButtonOptions: { format: "svg", filename: element.dataset.file || "plot" } };
   window.Plotly.react(element, data, layout, config);
   plot.drawn = true;
@@ -163,7 +165,7 @@ async function startOverview() {
     element.dataset.file = "groups";
     addPlot(element, `Groups by outcome, last step: ${kinds.map(([name, key]) => `${name} ${Math.round(100 * (shares[key].at(-1) ?? 0))} %`).join(", ")}`, () => ({
       data: kinds.map(([name, key, colour, shape]) => ({ type: "bar", name, x: shares.x, y: shares[key], hovertemplate: "%{y:.0%}",
-        marker: { color: themeColour(colour), opacity: 0.85, line: { width: 0 }, pattern: { shape, size: 5, solidity: 0.2, fgcolor: themeColour("--surface") } } })),
+        marker: { color: themeColour(colour), opacity: 0.85, line: { width: 0 }, pattern: { shape, size: 6, solidity: 0.22, fillmode: "overlay", fgcolor: themeColour("--surface") } } })),
       layout: plotLayout({ legend: true, percent: true, gap: shares.x.length > 60 ? 0 : 0.1 }),
     }));
   }

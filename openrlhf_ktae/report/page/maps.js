@@ -176,7 +176,7 @@ function drawLegend() {
   if (map.view.rollouts.every((rollout) => shownNumbers(rollout) == null)) legend.replaceChildren(make("span", { text: "The run did not write these numbers." }));
   else if (map.mode === "probability") legend.replaceChildren(sample("", `at least ${bounds[0]}`), ...bounds.map((bound, i) => sample(`s${i + 1}`, `below ${bound}`)));
   else {
-    const at = (i) => short(Number((bounds[i] * map.limit).toPrecision(2)));
+    const at = (i) => String(Number((bounds[i] * map.limit).toPrecision(2)));
     legend.replaceChildren(...[3, 2, 1, 0].map((i) => sample(`n${i + 1}`, `≤ −${at(i)}`)), sample("", "near 0"), ...[0, 1, 2, 3].map((i) => sample(`p${i + 1}`, `≥ ${at(i)}`)));
   }
 }
