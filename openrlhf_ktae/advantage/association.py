@@ -29,7 +29,7 @@ class Association(NamedTuple):
     information_gain_bits: Table
     """Information gain about correctness from knowing whether a rollout contains the token, in bits."""
     cohens_h: Table
-    """asin sqrt(a / n_correct) - asin sqrt(b / n_wrong); positive where correct rollouts contain the token more often."""
+    """asin sqrt(a / n_correct) - asin sqrt(b / n_wrong): positive where more of the correct rollouts have the token."""
 
 
 @lru_cache(maxsize=1024)
@@ -55,14 +55,13 @@ def association(n_correct: int, n_wrong: int) -> Association:
 
 def _fisher_p(n_correct: int, n_wrong: int) -> Table:
     table = np.ones((n_correct + 1, n_wrong + 1))
-    weights_of = _exact_weights if n_correct + n_wrong <= _EXACT_ROLLOUTS else _relative_weights
-    tolerance = 0.0 if n_correct + n_wrong <= _EXACT_ROLLOUTS else _TIE_TOLERANCE
+    is_exact = n_correct + n_wrong <= _EXACT_ROLLOUTS
     for containing in range(n_correct + n_wrong + 1):
         k = np.arange(max(0, containing - n_wrong), min(n_correct, containing) + 1)
-        weights = weights_of(n_correct, n_wrong, containing, k)
+        weights = (_exact_weights if is_exact else _relative_weights)(n_correct, n_wrong, containing, k)
         ordered = np.sort(weights)
         sums = np.cumsum(ordered)
-        limits = weights if tolerance == 0.0 else weights * (1.0 + tolerance)
+        limits = weights if is_exact else weights * (1.0 + _TIE_TOLERANCE)
         included = np.searchsorted(ordered, limits, side="right")
         # Divided by the same sum, the p of a mode is exactly 1.0 in either arithmetic.
         table[k, containing - k] = np.where(included == len(k), 1.0, sums[included - 1] / sums[-1])
@@ -78,7 +77,7 @@ def _binomials(n: int) -> NDArray[np.int64]:
 
 
 def _exact_weights(n_correct: int, n_wrong: int, containing: int, k: NDArray[np.int64]) -> NDArray[np.int64]:
-    """C(n_correct, k) C(n_wrong, containing - k): the hypergeometric probabilities times C(n, containing), as integers."""
+    """C(n_correct, k) C(n_wrong, containing - k): the hypergeometric probabilities times C(n, containing)."""
     return _binomials(n_correct)[k] * _binomials(n_wrong)[containing - k]
 
 

@@ -95,21 +95,13 @@ def top_tokens(statistics: TokenStatistics, group: int, count: int) -> TokenStat
     """The `count` tokens of one group with the largest |K|, largest first; tokens with K = 0 are left out.
 
     Equal values, common where K saturates, are ordered by occurrences (most first), then by token id.
-    Raises ValueError for a group without statistics or a negative count.
+    A group without tokens, or without a key token, gives no rows. Raises ValueError for a negative count.
     """
     if count < 0:
         raise ValueError(f"count: got {count}, expected 0 or more")
     rows = np.flatnonzero(statistics.group == group)
-    if len(rows) == 0:
-        raise ValueError(f"group: {group} has no tokens in these statistics; groups are {_some(statistics.group)}")
     magnitude = np.abs(statistics.value[rows])
     occurrences = statistics.m_c[rows] + statistics.m_w[rows]
     order = np.lexsort((statistics.token_id[rows], -occurrences, -magnitude))
     order = order[magnitude[order] > 0][:count]
     return statistics.take(rows[order])
-
-
-def _some(groups: NDArray[np.int64]) -> str:
-    known = np.unique(groups)
-    listed = ", ".join(str(group) for group in known[:8])
-    return f"{listed}, ... ({len(known)} in all)" if len(known) > 8 else listed

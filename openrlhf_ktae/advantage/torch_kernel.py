@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from openrlhf_ktae.advantage.batch import TOKEN_ID_LIMIT, Batch, StrengthTables, reject_token_ids
+from openrlhf_ktae.advantage.batch import Batch, StrengthTables, reject_token_ids
 from openrlhf_ktae.config import KtaeConfig
 
 # Bytes of working memory per chunk. A CPU chunk should stay in its caches, a GPU chunk should be large.
-_CHUNK_BYTES = {"cpu": 96 * 2**20, "cuda": 768 * 2**20}
-_BYTES_PER_TOKEN = 72  # working memory for each token under the mask, measured with torch 2.13
+_CHUNK_BYTES = {"cpu": 32 * 2**20, "cuda": 768 * 2**20}
+_BYTES_PER_POSITION = 96  # working memory of a position under the mask; padding takes less
+_VOCABULARY = 2**18  # room for this many ids per group is planned; with larger ids a chunk may be halved
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,31 @@ class _Groups:
     cohens_h: torch.Tensor
     offset: torch.Tensor
     n_wrong: torch.Tensor
-    tokens_correct: torch.Tensor
-    tokens_wrong: torch.Tensor
     row_group: torch.Tensor
     row_slot: torch.Tensor
     row_correct: torch.Tensor
     ignored: torch.Tensor
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """The groups first to last - 1 and their tokens."""
+
+    first: int
+    last: int
+    rows: slice | torch.Tensor
+    """Where the chunk's rows are in the batch."""
+    positions: torch.Tensor
+    """(tokens,) int64, into the chunk's rows laid end to end."""
+    row: torch.Tensor
+    """(tokens,) int64, into the order of `batch.rows`."""
+    ids: torch.Tensor
+    """(tokens,) int64."""
+    begin: int
+    """The chunk's first row in the order of `batch.rows`."""
+    lengths: torch.Tensor
+    """(rows,) tokens under the mask."""
+    vocabulary: int
 
 
 def torch_values(
@@ -61,13 +81,13 @@ def torch_values(
     """(N, T) float32 key-token values on the device of `batch.token_ids`; exactly 0 where the mask is 0."""
     result = torch.zeros(batch.token_ids.shape, dtype=torch.float32, device=batch.token_ids.device)
     columns = batch.token_ids.shape[1]
-    for rows, positions, label, tokens in _chunks(batch, tables, config, chunk_bytes):
-        values = tokens.value.to(torch.float32)[label]
-        if isinstance(rows, slice):
-            result[rows].view(-1)[positions] = values
+    for chunk, label, tokens in _counted_chunks(batch, tables, config, chunk_bytes):
+        values = tokens.value.to(torch.float32).index_select(0, label)
+        if isinstance(chunk.rows, slice):
+            result[chunk.rows].view(-1).scatter_(0, chunk.positions, values)
         else:
-            row = torch.div(positions, columns, rounding_mode="floor")
-            result.view(-1)[positions + (rows[row] - row) * columns] = values
+            row = torch.div(chunk.positions, columns, rounding_mode="floor")
+            result.view(-1).scatter_(0, chunk.positions + (chunk.rows[row] - row) * columns, values)
     return result
 
 
@@ -75,42 +95,35 @@ def distinct_tokens(
     batch: Batch, tables: StrengthTables, config: KtaeConfig, chunk_bytes: int | None = None
 ) -> Iterator[DistinctTokens]:
     """The distinct tokens of every group with their counts and values, a chunk of groups at a time."""
-    for _, _, _, tokens in _chunks(batch, tables, config, chunk_bytes):
+    for _, _, tokens in _counted_chunks(batch, tables, config, chunk_bytes):
         yield tokens
 
 
-def _chunks(
+def _counted_chunks(
     batch: Batch, tables: StrengthTables, config: KtaeConfig, chunk_bytes: int | None
-) -> Iterator[tuple[slice | torch.Tensor, torch.Tensor, torch.Tensor, DistinctTokens]]:
-    device, columns = batch.token_ids.device, batch.token_ids.shape[1]
+) -> Iterator[tuple[_Chunk, torch.Tensor, DistinctTokens]]:
+    """Every chunk with the label of each of its tokens, a row of the distinct tokens that follow."""
     if batch.token_ids.numel() == 0:
         return
-    budget = chunk_bytes or _CHUNK_BYTES.get(device.type, _CHUNK_BYTES["cuda"])
-    lengths = batch.mask.sum(dim=1, dtype=torch.int32).cpu().numpy().astype(np.int64)[batch.rows]
-    groups = _groups_on_device(batch, tables, config, lengths)
-    # Ids at masked positions may be anything; they only make this bound loose, and the chunks smaller.
-    vocabulary = min(max(1, int(batch.token_ids.max()) + 1), TOKEN_ID_LIMIT)
-    for first, last in _chunk_bounds(batch, lengths, vocabulary, budget):
-        begin, end = int(batch.starts[first]), int(batch.starts[last])
-        rows = _row_selection(batch.rows[begin:end], device)
-        positions = batch.mask[rows].reshape(-1).nonzero().squeeze(1)
-        if len(positions) == 0:
+    budget = chunk_bytes or _CHUNK_BYTES.get(batch.token_ids.device.type, _CHUNK_BYTES["cuda"])
+    groups = _groups_on_device(batch, tables, config)
+    pending = list(_chunk_bounds(batch, budget))[::-1]
+    while pending:
+        first, last = pending.pop()
+        chunk = _read_chunk(batch, first, last)
+        if chunk is None:
             continue
-        ids = batch.token_ids[rows].reshape(-1)[positions].to(torch.int64)
-        lowest, highest = torch.stack(torch.aminmax(ids)).tolist()
-        reject_token_ids(lowest, highest)
-        row = torch.div(positions, columns, rounding_mode="floor") + begin
+        if last - first > 1 and (last - first) * chunk.vocabulary * 4 > 2 * budget:
+            middle = (first + last) // 2
+            pending += [(middle, last), (first, middle)]
+            continue
         slots = int(np.diff(batch.starts[first : last + 1]).max())
-        label, tokens = _count(ids, row, groups, config, (first, last), highest + 1, slots, budget)
-        yield rows, positions, label, tokens
+        label, chosen, counts = _count(chunk, groups, slots, budget)
+        yield chunk, label, _value(config, groups, chunk, chosen, counts)
 
 
-def _groups_on_device(batch: Batch, tables: StrengthTables, config: KtaeConfig, lengths: NDArray[np.int64]) -> _Groups:
-    device = batch.token_ids.device
-    sizes = np.diff(batch.starts)
-    is_correct = batch.correct[batch.rows]
-    totals = np.concatenate([[0], np.cumsum(lengths)])[batch.starts]
-    totals_correct = np.concatenate([[0], np.cumsum(np.where(is_correct, lengths, 0))])[batch.starts]
+def _groups_on_device(batch: Batch, tables: StrengthTables, config: KtaeConfig) -> _Groups:
+    device, sizes = batch.token_ids.device, np.diff(batch.starts)
 
     def put(values: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(device)
@@ -120,26 +133,22 @@ def _groups_on_device(batch: Batch, tables: StrengthTables, config: KtaeConfig, 
         cohens_h=put(tables.cohens_h),
         offset=put(tables.offset),
         n_wrong=put(batch.n_wrong),
-        tokens_correct=put(np.diff(totals_correct).astype(np.float64)),
-        tokens_wrong=put(np.diff(totals - totals_correct).astype(np.float64)),
         row_group=put(np.repeat(np.arange(len(sizes)), sizes)),
         row_slot=put(np.arange(len(batch.rows)) - np.repeat(batch.starts[:-1], sizes)),
-        row_correct=put(is_correct),
+        row_correct=put(batch.correct[batch.rows]),
         ignored=torch.tensor(sorted(config.ignore_token_ids), dtype=torch.int64, device=device),
     )
 
 
-def _chunk_bounds(batch: Batch, lengths: NDArray[np.int64], vocabulary: int, budget: int) -> Iterator[tuple[int, int]]:
+def _chunk_bounds(batch: Batch, budget: int) -> Iterator[tuple[int, int]]:
     """Runs of groups whose working memory fits the budget; a group that does not fit alone is a chunk of its own."""
-    ends = np.concatenate([[0], np.cumsum(lengths)])[batch.starts]
-    row_bytes = batch.token_ids.shape[1] * (1 + batch.token_ids.element_size())
-    spent = ends * _BYTES_PER_TOKEN + batch.starts * row_bytes + np.arange(len(ends)) * 4 * vocabulary
+    row_bytes = batch.token_ids.shape[1] * _BYTES_PER_POSITION
+    spent = batch.starts * row_bytes + np.arange(len(batch.starts)) * 4 * _VOCABULARY
     first = 0
-    while first < len(ends) - 1:
+    while first < len(spent) - 1:
         last = int(np.searchsorted(spent, spent[first] + budget, side="right")) - 1
-        last = max(last, first + 1)
-        yield first, last
-        first = last
+        yield first, max(last, first + 1)
+        first = max(last, first + 1)
 
 
 def _row_selection(rows: NDArray[np.int64], device: torch.device) -> slice | torch.Tensor:
@@ -148,93 +157,106 @@ def _row_selection(rows: NDArray[np.int64], device: torch.device) -> slice | tor
     return torch.from_numpy(rows).to(device)
 
 
+def _read_chunk(batch: Batch, first: int, last: int) -> _Chunk | None:
+    """The tokens of some groups, or None if there are none. Raises ValueError for ids out of range."""
+    device, columns = batch.token_ids.device, batch.token_ids.shape[1]
+    begin, end = int(batch.starts[first]), int(batch.starts[last])
+    rows = _row_selection(batch.rows[begin:end], device)
+    positions = batch.mask[rows].reshape(-1).nonzero().squeeze(1)
+    if len(positions) == 0:
+        return None
+    ids = batch.token_ids[rows].reshape(-1).index_select(0, positions).to(torch.int64)
+    lowest, highest = torch.stack(torch.aminmax(ids)).tolist()
+    reject_token_ids(lowest, highest)
+    row_ends = torch.arange(0, end - begin + 1, device=device) * columns
+    lengths = torch.searchsorted(positions, row_ends).diff()
+    row = torch.arange(begin, end, device=device).repeat_interleave(lengths, output_size=len(positions))
+    return _Chunk(first, last, rows, positions, row, ids, begin, lengths, highest + 1)
+
+
 def _count(
-    ids: torch.Tensor,
-    row: torch.Tensor,
-    groups: _Groups,
-    config: KtaeConfig,
-    bounds: tuple[int, int],
-    vocabulary: int,
-    slots: int,
-    budget: int,
-) -> tuple[torch.Tensor, DistinctTokens]:
-    """Label every token with its distinct (group, token), and count and value those. `ids`, `row`: (tokens,)."""
+    chunk: _Chunk, groups: _Groups, slots: int, budget: int
+) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Label the tokens of a chunk by distinct (group, token) and count those.
+
+    Returns the label of every token, one token index for each label, and its counts (a, b, m_c, m_w).
+    """
+    ids, row = chunk.ids, chunk.row
     index = torch.arange(len(ids), dtype=torch.int32, device=ids.device)
-    row_group = groups.row_group[row]
-    key = (row_group - bounds[0]) * vocabulary + ids
+    key = ((groups.row_group - chunk.first) * chunk.vocabulary).index_select(0, row).add_(ids)
     # Never cleared: only entries that were just written are read.
-    owner = torch.empty((bounds[1] - bounds[0]) * vocabulary, dtype=torch.int32, device=ids.device)
-    owner[key] = index
-    winner = owner[key]
+    owner = torch.empty((chunk.last - chunk.first) * chunk.vocabulary, dtype=torch.int32, device=ids.device)
+    winner = owner.scatter_(0, key, index).index_select(0, key)
     del owner, key
     chosen = (winner == index).nonzero().squeeze(1)
-    numbering = torch.empty_like(index, dtype=torch.int64)
-    numbering[chosen] = torch.arange(len(chosen), device=ids.device)
-    label = numbering[winner]
+    numbering = torch.empty(len(ids), dtype=torch.int64, device=ids.device)
+    numbering.scatter_(0, chosen, torch.arange(len(chosen), device=ids.device))
+    label = numbering.index_select(0, winner)
     del numbering, winner
 
-    once = torch.where(groups.row_correct, 1 << 32, 1)[row]  # two counts in one integer: correct high, wrong low
+    # Two counts in one integer: correct in the high half, wrong in the low half.
+    once = torch.where(groups.row_correct, 1 << 32, 1).index_select(0, row)
     occurrences = torch.zeros(len(chosen), dtype=torch.int64, device=ids.device).index_add_(0, label, once)
     rollouts = torch.zeros_like(occurrences)
-    slot = groups.row_slot[row]
     block = max(1, budget // (4 * len(chosen)))
     for low in range(0, slots, block):
-        part = None if block >= slots else ((slot >= low) & (slot < low + block)).nonzero().squeeze(1)
-        first = _first_in_row(slot - low, label, index, len(chosen), part, min(block, slots))
-        rollouts.index_add_(0, label[first], once[first])
-    high, low_bits = 32, (1 << 32) - 1
-    return label, _value(
-        config,
-        groups,
-        row_group[chosen],
-        ids[chosen],
-        (rollouts >> high, rollouts & low_bits, occurrences >> high, occurrences & low_bits),
-    )
+        rows_left = slice(None) if slots <= block else _tokens_of_slots(groups.row_slot, row, low, low + block)
+        part_label = label[rows_left]
+        key = ((groups.row_slot - low) * len(chosen)).index_select(0, row[rows_left]).add_(part_label)
+        part_index = index[rows_left]
+        owner = torch.empty(min(block, slots - low) * len(chosen), dtype=torch.int32, device=ids.device)
+        first_in_row = owner.scatter_(0, key, part_index).index_select(0, key) == part_index
+        rollouts.index_add_(0, part_label, torch.where(first_in_row, once[rows_left], 0))
+    low_half = (1 << 32) - 1
+    return label, chosen, (rollouts >> 32, rollouts & low_half, occurrences >> 32, occurrences & low_half)
 
 
-def _first_in_row(
-    slot: torch.Tensor, label: torch.Tensor, index: torch.Tensor, labels: int, part: torch.Tensor | None, slots: int
-) -> torch.Tensor:
-    """Indices of one token for each (rollout, distinct token), among the tokens in `part` (all of them if None)."""
-    if part is not None:
-        slot, label, index = slot[part], label[part], index[part]
-    key = slot * labels + label
-    owner = torch.empty(slots * labels, dtype=torch.int32, device=slot.device)
-    owner[key] = index
-    first = (owner[key] == index).nonzero().squeeze(1)
-    return first if part is None else part[first]
+def _tokens_of_slots(row_slot: torch.Tensor, row: torch.Tensor, low: int, high: int) -> torch.Tensor:
+    """Indices of the tokens in the rows low to high - 1 of their groups: for groups too large to look at at once."""
+    return ((row_slot >= low) & (row_slot < high)).index_select(0, row).nonzero().squeeze(1)
 
 
 def _value(
     config: KtaeConfig,
     groups: _Groups,
-    group: torch.Tensor,
-    token_id: torch.Tensor,
+    chunk: _Chunk,
+    chosen: torch.Tensor,
     counts: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
 ) -> DistinctTokens:
     a, b, m_c, m_w = counts
-    entry = groups.offset[group] + a * (groups.n_wrong[group] + 1) + b
-    strength, cohens_h = groups.strength[entry], groups.cohens_h[entry]
-    smoothing = 2.0 * config.tf_smoothing
-    t_c, t_w = groups.tokens_correct, groups.tokens_wrong
-    both = (t_c > 0) & (t_w > 0)
-    t_c, t_w = t_c + smoothing, t_w + smoothing
-    mean = (t_c + t_w) / 2
-    f_c = _term_frequency(config, m_c, group, t_c, mean)
-    f_w = _term_frequency(config, m_w, group, t_w, mean)
-    r = torch.where(both[group], f_c / (f_w + config.eps) - f_w / (f_c + config.eps), 0.0)
-    value = config.scale * torch.tanh(strength * (cohens_h + config.gamma * r) / 2)
-    value = torch.where(both[group], value, 0.0)
+    group = groups.row_group.index_select(0, chunk.row.index_select(0, chosen))
+    token_id = chunk.ids.index_select(0, chosen)
+    local = group - chunk.first
+    saturation_c, saturation_w, has_both = _saturations(config, groups, chunk)
+    both = has_both.index_select(0, local)
+    f_c = _term_frequency(config, m_c, saturation_c.index_select(0, local))
+    f_w = _term_frequency(config, m_w, saturation_w.index_select(0, local))
+    r = torch.where(both, f_c / (f_w + config.eps) - f_w / (f_c + config.eps), 0.0)
+    entry = groups.offset.index_select(0, group) + a * (groups.n_wrong.index_select(0, group) + 1) + b
+    association = groups.strength.index_select(0, entry) * (groups.cohens_h.index_select(0, entry) + config.gamma * r)
+    value = torch.where(both, config.scale * torch.tanh(association / 2), 0.0)
     if len(groups.ignored) > 0:
         value = torch.where(torch.isin(token_id, groups.ignored), 0.0, value)
     return DistinctTokens(group, token_id, a, b, m_c, m_w, r, value)
 
 
-def _term_frequency(
-    config: KtaeConfig, occurrences: torch.Tensor, group: torch.Tensor, total: torch.Tensor, mean: torch.Tensor
-) -> torch.Tensor:
-    """Okapi BM25 term frequency of each token in one class of its group, float64 (arXiv 2505.16826, eq. 12)."""
-    saturation = config.k1 * (1.0 - config.b0 + config.b0 * total / mean)
-    share = (occurrences.to(torch.float64) + config.tf_smoothing) / total[group]
-    weighted = share * (config.k1 + 1.0) / (share + saturation[group])
-    return torch.where(share > 0, weighted, 0.0)  # also where total or the denominator is 0
+def _saturations(config: KtaeConfig, groups: _Groups, chunk: _Chunk) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Per group of the chunk: k * T of the correct and of the wrong class, float64, and whether both have tokens."""
+    rows = slice(chunk.begin, chunk.begin + len(chunk.lengths))
+    row_group = groups.row_group[rows] - chunk.first
+    is_correct = groups.row_correct[rows]
+    zeros = torch.zeros(chunk.last - chunk.first, dtype=torch.int64, device=chunk.ids.device)
+    t_c = zeros.index_add(0, row_group, torch.where(is_correct, chunk.lengths, 0))
+    t_w = zeros.index_add(0, row_group, torch.where(is_correct, 0, chunk.lengths))
+    both = (t_c > 0) & (t_w > 0)
+    total_c, total_w = t_c.double() + 2.0 * config.tf_smoothing, t_w.double() + 2.0 * config.tf_smoothing
+    mean = (total_c + total_w) / 2.0
+    k_c = config.k1 * (1.0 - config.b0 + config.b0 * total_c / mean)
+    k_w = config.k1 * (1.0 - config.b0 + config.b0 * total_w / mean)
+    return k_c * total_c, k_w * total_w, both
+
+
+def _term_frequency(config: KtaeConfig, occurrences: torch.Tensor, saturation: torch.Tensor) -> torch.Tensor:
+    """BM25 term frequency, float64 (arXiv 2505.16826, eq. 12): m (k1 + 1) / (m + k T) is that of q = m / T."""
+    smoothed = occurrences.double() + config.tf_smoothing
+    return torch.where(smoothed > 0, smoothed * (config.k1 + 1.0) / (smoothed + saturation), 0.0)
