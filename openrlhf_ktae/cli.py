@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from openrlhf_ktae.report.cli import report
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
@@ -35,6 +37,9 @@ def train(
     from openrlhf_ktae.training.command import train_command
 
     raise typer.Exit(train_command(recipe, overrides or [], dry_run, resume))
+
+
+app.command()(report)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from plotly.offline import get_plotlyjs
 
 from openrlhf_ktae.report.groups import GroupSummary, list_groups, read_groups
 from openrlhf_ktae.report.run_folder import Run
 
 SCRIPTS = ("start.js", "curves.js", "maps.js", "tokens.js", "views.js")
-CANDIDATES = 64
-"""Groups read per run, spread over its steps: what is not a candidate is listed as left out without being encoded."""
+CANDIDATE_BYTES = 64_000_000
+"""Uncompressed bytes of rollouts read per run, spread over its steps; the rest is left out without being encoded."""
+KEY_TOKEN = 0.1
+"""Value above which a token counts as a key token (as in the metric ktae/key_token_frac)."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class EmbeddedGroup:
     run: int
     summary: GroupSummary
     prompt: str
+    key_share: float
+    """Share of its tokens that are key tokens."""
     packed: str
     """`pack` of the group's view."""
 
@@ -86,13 +91,13 @@ def select_groups(runs: Sequence[Run], budget: int, wanted: Sequence[tuple[int, 
     total = 0
     turns: list[tuple[int, int, EmbeddedGroup]] = []
     for i, run in enumerate(runs):
-        per_step = max(1, min(16, CANDIDATES // max(1, len(run.rollout_files))))
         for turn, step in enumerate(_spread(sorted(run.rollout_files))):
             try:
                 summaries = list_groups(step, run.rollout_files[step])
                 total += len(summaries)
                 asked = {group for s, group in wanted if s == step}
-                best = sorted(summaries, key=lambda s: (s.group not in asked, s.interest))[: per_step + len(asked)]
+                allowed = CANDIDATE_BYTES / len(run.rollout_files) / _bytes_per_group(run.rollout_files[step], len(summaries))
+                best = sorted(summaries, key=lambda s: (s.group not in asked, s.interest))[: max(1, int(allowed)) + len(asked)]
                 views = read_groups(run.rollout_files[step], run.token_files.get(step), [s.group for s in best])
             except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
                 message = (str(error).splitlines() or ["no message"])[0][:90]
@@ -100,7 +105,7 @@ def select_groups(runs: Sequence[Run], budget: int, wanted: Sequence[tuple[int, 
                 continue
             for place, summary in enumerate(best):
                 view = views[summary.group]
-                group = EmbeddedGroup(i, summary, view["prompt"], pack(view))
+                group = EmbeddedGroup(i, summary, view["prompt"], key_share(view), pack(view))
                 turns.append((-1 if summary.group in asked else place, turn, group))
     chosen, used = [], 0
     for place, _, group in sorted(turns, key=lambda item: item[:2]):
@@ -109,6 +114,19 @@ def select_groups(runs: Sequence[Run], budget: int, wanted: Sequence[tuple[int, 
             used += len(group.packed)
     chosen.sort(key=lambda g: (g.run, g.summary.step, g.summary.group))
     return Selection(chosen, total, notes)
+
+
+def key_share(view: dict[str, Any]) -> float:
+    """Share of a group's tokens whose value is above `KEY_TOKEN`."""
+    value = view["statistics"]["value"]
+    tokens = [t for rollout in view["rollouts"] for t in rollout["tokens"]]
+    return round(sum(abs(value[t] or 0.0) > KEY_TOKEN for t in tokens) / max(1, len(tokens)), 3)
+
+
+def _bytes_per_group(rollout_file: Path, groups: int) -> float:
+    metadata = pq.read_metadata(rollout_file)
+    size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    return max(1.0, size / max(1, groups))
 
 
 def _spread(steps: list[int]) -> list[int]:

@@ -84,7 +84,7 @@ def make_page(
         notes[i] += sentences
     places = [
         {"run": g.run, "step": g.summary.step, "group": g.summary.group, "size": g.summary.size,
-         "correct": g.summary.correct, "prompt": " ".join(g.prompt.split())[-90:]}
+         "correct": g.summary.correct, "key_share": g.key_share, "prompt": " ".join(g.prompt.split())[-90:]}
         for g in selection.groups
     ]  # fmt: skip
     index = {"runs": [{"label": label, "scale": _scale(run)} for run, label in zip(runs, labels, strict=True)], "groups": places}

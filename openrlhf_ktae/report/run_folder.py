@@ -185,3 +185,8 @@ def _find_rollouts(folder: Path, missing: list[str]) -> tuple[dict[int, Path], d
             "but not p, information gain, h and r."
         )
     return rollouts, tokens
+
+
+def run_status(path: Path) -> str:
+    """The status in run.json alone; "unknown" where it cannot be read."""
+    return str(_read_json(path / "run.json", [], "").get("status", "unknown"))

@@ -111,14 +111,20 @@ const cardSeen = new IntersectionObserver((entries) => {
   for (const entry of entries) if (entry.isIntersecting) openCard(map.cards[entry.target.dataset.card]);
 }, { rootMargin: "250px" });
 
-function openCard(card) {
-  if (!card || card.observer) return;
-  const perLine = Math.max(20, Math.floor((card.box.clientWidth - 24) / 7.9));
-  for (const [c, chunk] of card.chunks.entries()) {
-    chunk.element = make("div", { class: "chunk", role: "presentation", "data-c": c });
-    chunk.element.style.minHeight = `${estimateLines(map.view, card.rollout, chunk, perLine) * 24}px`;
-    card.box.append(chunk.element);
+// Empty chunks of about the right height, so that boxes have their size before anything is rendered.
+function layCards() {
+  const perLine = Math.max(20, Math.floor(((map.cards[0]?.box.clientWidth || 360) - 24) / 8));
+  for (const card of map.cards) {
+    card.box.append(...card.chunks.map((chunk, c) => {
+      chunk.element = make("div", { class: "chunk", role: "presentation", "data-c": c });
+      chunk.element.style.minHeight = `${estimateLines(map.view, card.rollout, chunk, perLine) * 24}px`;
+      return chunk.element;
+    }));
   }
+}
+
+function openCard(card) {
+  if (card.observer) return;
   renderChunk(card, 0);
   card.observer = new IntersectionObserver((entries) => {
     for (const entry of entries) (entry.isIntersecting ? renderChunk : clearChunk)(card, Number(entry.target.dataset.c));
@@ -193,6 +199,7 @@ async function showGroup(position, entry, mode) {
   map.cards = view.rollouts.map(buildCard);
   recolour();
   $("rollouts").replaceChildren(...map.cards.map((card) => card.element));
+  layCards();
   for (const card of map.cards) { card.element.dataset.card = card.index; cardSeen.observe(card.element); }
   $("prompt-text").textContent = view.prompt;
   $("prompt-label").textContent = view.label;

@@ -62,7 +62,7 @@ function short(value) {
 // Fills an element with a token's text: every space, tab and newline stays in the text and gets a visible mark.
 function fillPiece(element, text, breaks = true) {
   if (text === "") {
-    element.append(make("i", { class: "empty" }));
+    element.append(make("i", { class: "nothing" }));
     return element;
   }
   for (const part of text.split(/(\r?\n|[ \t\u0000-\u001f\u007f\u200b-\u200f\u202a-\u202e\ufeff])/)) {

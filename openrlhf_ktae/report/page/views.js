@@ -45,15 +45,14 @@ function fillSelect(select, options, chosen) {
   select.value = String(chosen);
 }
 
-// The embedded group nearest to what is asked for: same run, then same step, then same group, else the best there is.
+// The embedded group nearest to what is asked for: same run, then same step, then same group, else the one with most key tokens.
 function findGroup(wanted) {
   const groups = groupIndex.groups;
   const inRun = groups.filter((g) => g.run === (wanted.run ?? groups[0].run));
   const pool = inRun.length ? inRun : groups;
   const step = pool.some((g) => g.step === wanted.step) ? wanted.step : pool.at(-1).step;
   const inStep = pool.filter((g) => g.step === step);
-  const unevenness = (g) => (g.correct === 0 || g.correct === g.size ? 1e6 : 0) + Math.abs(2 * g.correct - g.size);
-  return inStep.find((g) => g.group === wanted.group) ?? [...inStep].sort((x, y) => unevenness(x) - unevenness(y))[0];
+  return inStep.find((g) => g.group === wanted.group) ?? [...inStep].sort((x, y) => y.key_share - x.key_share)[0];
 }
 
 async function showMap(wanted) {
@@ -63,7 +62,7 @@ async function showMap(wanted) {
   const inRun = groups.filter((g) => g.run === entry.run);
   fillSelect($("pick-step"), unique(inRun.map((g) => g.step)).map((step) => [step, String(step)]), entry.step);
   const inStep = inRun.filter((g) => g.step === entry.step);
-  fillSelect($("pick-group"), inStep.map((g) => [g.group, `${g.correct} of ${g.size} correct · ${g.prompt}`]), entry.group);
+  fillSelect($("pick-group"), inStep.map((g) => [g.group, `${g.correct} of ${g.size} correct · ${Math.round(100 * g.key_share)} % key tokens · ${g.prompt}`]), entry.group);
   $("pick-colour").value = state.colour;
   await showGroup(groups.indexOf(entry), entry, state.colour);
   if (wanted.token == null && wanted.position == null) return;
