@@ -12,6 +12,8 @@ from openrlhf_ktae.config import KtaeConfig
 # A guard against ids that are no token ids: the CPU backend keeps four bytes per possible id and thread.
 TOKEN_ID_LIMIT = 2**24
 
+DEFAULT_CONFIG = KtaeConfig()  # pyright: ignore[reportCallIssue]
+
 _ID_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 

@@ -246,4 +246,5 @@ def _usable_threads() -> int:
     Asked of its configuration, because numba.get_num_threads() starts a threading layer that is not needed here.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(int(numba.config.NUMBA_NUM_THREADS), allowed))
+    configured: int = numba.config.NUMBA_NUM_THREADS  # pyright: ignore[reportAttributeAccessIssue]
+    return max(1, min(configured, allowed))

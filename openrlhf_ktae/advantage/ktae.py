@@ -7,13 +7,12 @@ from typing import Literal
 
 import torch
 
-from openrlhf_ktae.advantage.batch import Batch, StrengthTables, check_batch, strength_tables
+from openrlhf_ktae.advantage.batch import DEFAULT_CONFIG, Batch, StrengthTables, check_batch, strength_tables
 from openrlhf_ktae.advantage.torch_kernel import torch_values
 from openrlhf_ktae.config import KtaeConfig
 
 Backend = Literal["auto", "numba", "torch"]
 
-_DEFAULT_CONFIG = KtaeConfig()
 _numba_works = True  # until a first attempt fails; then one warning, and torch for the rest of the process
 
 
@@ -22,7 +21,7 @@ def key_token_values(
     mask: torch.Tensor,
     correct: torch.Tensor,
     group: torch.Tensor,
-    config: KtaeConfig = _DEFAULT_CONFIG,
+    config: KtaeConfig = DEFAULT_CONFIG,
     *,
     backend: Backend = "auto",
     threads: int | None = None,

@@ -7,11 +7,9 @@ import torch
 from numpy.typing import NDArray
 
 from openrlhf_ktae.advantage.association import association
-from openrlhf_ktae.advantage.batch import check_batch, strength_tables
+from openrlhf_ktae.advantage.batch import DEFAULT_CONFIG, check_batch, strength_tables
 from openrlhf_ktae.advantage.torch_kernel import distinct_tokens
 from openrlhf_ktae.config import KtaeConfig
-
-_DEFAULT_CONFIG = KtaeConfig()
 
 
 @dataclass(frozen=True)
@@ -56,39 +54,46 @@ def token_statistics(
     mask: torch.Tensor,
     correct: torch.Tensor,
     group: torch.Tensor,
-    config: KtaeConfig = _DEFAULT_CONFIG,
+    config: KtaeConfig = DEFAULT_CONFIG,
 ) -> TokenStatistics:
     """Counts, tests and value of every distinct token of every group; arguments and errors as in `key_token_values`."""
     batch = check_batch(token_ids, mask, correct, group)
-    names = ("group", "token_id", "a", "b", "m_c", "m_w", "tf_contrast", "value")
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    for tokens in distinct_tokens(batch, strength_tables(batch, config), config):
-        for name in names:
-            parts[name].append(getattr(tokens, name).cpu().numpy())
-    real = ("tf_contrast", "value")
-    columns = {
-        name: np.concatenate([np.zeros(0, dtype=np.float64 if name in real else np.int64), *part])
-        for name, part in parts.items()
-    }
-    order = np.lexsort((columns["token_id"], columns["group"]))
-    columns = {name: column[order] for name, column in columns.items()}
-    index = columns.pop("group")
-    a, b = columns["a"], columns["b"]
+    chunks = list(distinct_tokens(batch, strength_tables(batch, config), config))
+
+    def whole(name: str) -> torch.Tensor:
+        parts = [getattr(chunk, name).cpu() for chunk in chunks]
+        return torch.cat(parts) if parts else torch.zeros(0)
+
+    index, token_id = _integers(whole("group")), _integers(whole("token_id"))
+    order = np.lexsort((token_id, index))
+    index, token_id = index[order], token_id[order]
+    a, b, m_c, m_w = (_integers(whole(name))[order] for name in ("a", "b", "m_c", "m_w"))
     n_correct, n_wrong = batch.n_correct[index], batch.n_wrong[index]
-    looked_up = {name: np.zeros(len(index)) for name in ("fisher_p", "information_gain_bits", "cohens_h")}
+    looked_up = np.zeros((3, len(index)))
     for pair in np.unique(np.stack([batch.n_correct, batch.n_wrong], axis=1), axis=0):
         here = (n_correct == pair[0]) & (n_wrong == pair[1])
         tables = association(int(pair[0]), int(pair[1]))
-        for name, column in looked_up.items():
-            column[here] = getattr(tables, name)[a[here], b[here]]
+        for column, table in enumerate((tables.fisher_p, tables.information_gain_bits, tables.cohens_h)):
+            looked_up[column, here] = table[a[here], b[here]]
     return TokenStatistics(
         group=batch.group_ids[index],
+        token_id=token_id,
+        a=a,
+        b=b,
         c=n_correct - a,
         d=n_wrong - b,
-        **looked_up,
-        **{name: column for name, column in columns.items() if name != "value"},
-        value=columns["value"].astype(np.float32),
+        m_c=m_c,
+        m_w=m_w,
+        fisher_p=looked_up[0],
+        information_gain_bits=looked_up[1],
+        cohens_h=looked_up[2],
+        tf_contrast=whole("tf_contrast").double().numpy()[order],
+        value=whole("value").float().numpy()[order],
     )
+
+
+def _integers(column: torch.Tensor) -> NDArray[np.int64]:
+    return column.to(torch.int64).numpy()
 
 
 def top_tokens(statistics: TokenStatistics, group: int, count: int) -> TokenStatistics:

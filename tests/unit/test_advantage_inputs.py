@@ -68,7 +68,7 @@ def test_diagnostics_check_their_inputs_too():
     del batch["token_ids"]
     with pytest.raises(ValueError, match=r"mask: shape \(2, 3\), expected \(2, 4\) like values"):
         batch_diagnostics(torch.zeros(2, 4), **batch)
-    with pytest.raises(ValueError, match="values: dtype torch.int64"):
+    with pytest.raises(ValueError, match=r"values: dtype torch\.int64"):
         batch_diagnostics(torch.zeros(2, 3, dtype=torch.int64), **batch)
 
 

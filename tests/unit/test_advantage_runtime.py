@@ -48,23 +48,17 @@ def succeed(*args, **environment):
     return done
 
 
-def test_importing_the_estimator_imports_no_trainer_and_not_yet_numba(installed):
+def test_the_estimator_imports_no_trainer_and_starts_no_numba_threads(installed):
     succeed(
         installed,
         "import sys, openrlhf_ktae.advantage\n"
-        "heavy = {'ray', 'vllm', 'openrlhf', 'deepspeed', 'transformers', 'numba'} & set(sys.modules)\n"
-        "assert not heavy, heavy",
-    )
-
-
-def test_computing_imports_no_trainer_and_starts_no_numba_threads(installed):
-    succeed(
-        installed,
-        COMPUTE + "import sys, numba\n"
-        "heavy = {'ray', 'vllm', 'openrlhf', 'deepspeed', 'transformers'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
+        "trainers = {'ray', 'vllm', 'openrlhf', 'deepspeed', 'transformers'}\n"
+        "assert not {*trainers, 'numba'} & set(sys.modules)\n" + COMPUTE + "assert not trainers & set(sys.modules)\n"
         "import numba.np.ufunc.parallel as parallel\n"
-        "assert not parallel._is_initialized",
+        "assert not parallel._is_initialized\n"
+        "from openrlhf_ktae.advantage import cpu_kernel\n"
+        "assert cpu_kernel._usable_threads() == 1",
+        NUMBA_NUM_THREADS="1",
     )
 
 
@@ -105,26 +99,17 @@ def test_without_any_place_for_a_cache_it_compiles_in_memory(installed, tmp_path
     assert "RuntimeWarning" not in done.stderr
 
 
-def test_without_numba_it_warns_once_and_uses_torch(installed):
+def test_without_numba_it_warns_once_and_uses_torch_unless_numba_was_asked_for(installed):
     (installed / "numba.py").write_text("raise ImportError('no numba on this machine')")
-    done = succeed(installed, COMPUTE + "key_token_values(*batch)")
+    done = succeed(
+        installed,
+        COMPUTE + "key_token_values(*batch)\n"
+        "try:\n    key_token_values(*batch, backend='numba')\n"
+        "except ImportError as error:\n    assert 'no numba on this machine' in str(error)\n"
+        "else:\n    raise SystemExit('numba was asked for by name and is missing, but nothing was raised')",
+    )
     assert done.stderr.count("numba cannot compile here, using the slower torch backend") == 1
     assert "no numba on this machine" in done.stderr
-
-
-def test_asked_for_by_name_a_missing_numba_is_an_error(installed):
-    (installed / "numba.py").write_text("raise ImportError('no numba on this machine')")
-    done = run(installed, COMPUTE.replace("key_token_values(*batch)", "key_token_values(*batch, backend='numba')", 1))
-    assert done.returncode != 0
-    assert "ImportError: no numba on this machine" in done.stderr
-
-
-def test_numba_num_threads_bounds_the_threads(installed):
-    succeed(
-        installed,
-        "from openrlhf_ktae.advantage import cpu_kernel\nassert cpu_kernel._usable_threads() == 1",
-        NUMBA_NUM_THREADS="1",
-    )
 
 
 def test_a_forked_child_and_several_threads_at_once_compute_too(installed):
