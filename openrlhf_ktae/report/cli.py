@@ -10,7 +10,9 @@ GROUP_HELP = "STEP:GROUP whose key-token map the page must hold (or --export dra
 
 def report(
     run_dirs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR...", help="Run folders; several are overlaid.")],
-    output: Annotated[Path | None, typer.Option(help="The page; by default report.html in the first run folder.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The page; by default report.html in the first run folder.")
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Rewrite the page as the run goes on, until it ends.")] = False,
     every: Annotated[float, typer.Option(min=1, help="Seconds between two looks with --watch.")] = 20.0,
     group: Annotated[list[str] | None, typer.Option("--group", metavar="STEP:GROUP", help=GROUP_HELP)] = None,

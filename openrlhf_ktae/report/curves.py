@@ -134,7 +134,9 @@ def cohort_series(runs: Sequence[Run], cohort: Cohort, names: Sequence[str]) -> 
 
 def evaluation_panels(runs: Sequence[Run], cohorts: Sequence[Cohort]) -> list[dict[str, Any]]:
     """One plot per evaluation set: pass@1 with its 95 % interval over problems, other pass@k beside it."""
-    found = {match[1]: None for run in runs for row in run.evaluations for key in row if (match := PASS_AT.fullmatch(key))}
+    found = {
+        match[1]: None for run in runs for row in run.evaluations for key in row if (match := PASS_AT.fullmatch(key))
+    }
     panels = []
     for source in found:
         lines = []
@@ -144,22 +146,37 @@ def evaluation_panels(runs: Sequence[Run], cohorts: Sequence[Cohort]) -> list[di
         if lines:
             about = "Error bars: 95 % Wilson interval over the problems."
             panels.append(
-                {"key": f"evaluation-{len(panels)}", "section": "Outcome", "title": f"Evaluation accuracy: {source}",
-                 "unit": "pass@k", "about": about, "percent": True, "lines": lines, "kind": "evaluation"}
-            )  # fmt: skip
+                {
+                    "key": f"evaluation-{len(panels)}",
+                    "section": "Outcome",
+                    "title": f"Evaluation accuracy: {source}",
+                    "unit": "pass@k",
+                    "about": about,
+                    "percent": True,
+                    "lines": lines,
+                    "kind": "evaluation",
+                }
+            )
     return panels
 
 
 def _evaluation_lines(run: Run, source: str, cohort: int, label: str) -> list[dict[str, Any]]:
-    ks = sorted({int(m[2]) for row in run.evaluations for key in row if (m := PASS_AT.fullmatch(key)) and m[1] == source})
+    ks = sorted(
+        {int(m[2]) for row in run.evaluations for key in row if (m := PASS_AT.fullmatch(key)) and m[1] == source}
+    )
     lines = []
     for k in ks:
         name = f"{source}/pass@{k}"
         rows = [row for row in run.evaluations if isinstance(row.get(name), float)]
         if not rows:
             continue
-        line = {"cohort": cohort, "run": label, "label": f"pass@{k}",
-                "x": [row["step"] for row in rows], "y": _rounded(row[name] for row in rows)}  # fmt: skip
+        line = {
+            "cohort": cohort,
+            "run": label,
+            "label": f"pass@{k}",
+            "x": [row["step"] for row in rows],
+            "y": _rounded(row[name] for row in rows),
+        }
         counts = [row.get(f"{source}/n") for row in rows]
         if k == ks[0] and all(isinstance(n, float) for n in counts):
             bounds = [wilson_interval(row[name], n or 0.0) for row, n in zip(rows, counts, strict=True)]
@@ -176,8 +193,15 @@ def curve_panels(runs: Sequence[Run], cohorts: Sequence[Cohort]) -> list[dict[st
     panels += _phase_panels(runs, cohorts)
     known = {name for panel in PANELS for line in panel.lines for name in line.metrics}
     known |= {name for _, name in PHASES} | _DRAWN_ELSEWHERE | _NOT_METRICS
-    others = sorted({key for run in runs for row in run.train for key, value in row.items()
-                     if key not in known and isinstance(value, float)})  # fmt: skip
+    others = sorted(
+        {
+            key
+            for run in runs
+            for row in run.train
+            for key, value in row.items()
+            if key not in known and isinstance(value, float)
+        }
+    )
     for number, name in enumerate(others):
         other = Panel(f"other-{number}", "Everything else", name, "", "", (Line(name, (name,)),))
         panels += _line_panel(runs, cohorts, other)
@@ -193,8 +217,18 @@ def _line_panel(runs: Sequence[Run], cohorts: Sequence[Cohort], panel: Panel) ->
                 lines.append({"cohort": c, "run": cohort.label, "label": line.label, **series})
     if not lines:
         return []
-    return [{"key": panel.key, "section": panel.section, "title": panel.title, "unit": panel.unit, "about": panel.about,
-             "percent": panel.percent, "lines": lines, "kind": "lines"}]  # fmt: skip
+    return [
+        {
+            "key": panel.key,
+            "section": panel.section,
+            "title": panel.title,
+            "unit": panel.unit,
+            "about": panel.about,
+            "percent": panel.percent,
+            "lines": lines,
+            "kind": "lines",
+        }
+    ]
 
 
 def _phase_panels(runs: Sequence[Run], cohorts: Sequence[Cohort]) -> list[dict[str, Any]]:
@@ -202,13 +236,27 @@ def _phase_panels(runs: Sequence[Run], cohorts: Sequence[Cohort]) -> list[dict[s
     for c, cohort in enumerate(cohorts):
         for i in cohort.members[:1]:
             rows = [_without_overlap(row) for row in runs[i].train]
-            lines = [{"cohort": c, "run": cohort.label, "label": label, "x": x, "y": _rounded(y)}
-                     for label, name in PHASES for x, y in [series_of(rows, (name,))] if x]  # fmt: skip
+            lines = [
+                {"cohort": c, "run": cohort.label, "label": label, "x": x, "y": _rounded(y)}
+                for label, name in PHASES
+                for x, y in [series_of(rows, (name,))]
+                if x
+            ]
             if lines:
                 title = "Seconds by phase" if len(cohorts) == 1 else f"Seconds by phase: {cohort.label}"
                 about = "Where a step's time goes." if len(cohort.members) == 1 else "The first seed's time."
-                panels.append({"key": f"phases-{c}", "section": "Machine", "title": title, "unit": "seconds per step",
-                               "about": about, "percent": False, "lines": lines, "kind": "stack"})  # fmt: skip
+                panels.append(
+                    {
+                        "key": f"phases-{c}",
+                        "section": "Machine",
+                        "title": title,
+                        "unit": "seconds per step",
+                        "about": about,
+                        "percent": False,
+                        "lines": lines,
+                        "kind": "stack",
+                    }
+                )
     return panels
 
 

@@ -96,8 +96,12 @@ def select_groups(runs: Sequence[Run], budget: int, wanted: Sequence[tuple[int, 
                 summaries = list_groups(step, run.rollout_files[step])
                 total += len(summaries)
                 asked = {group for s, group in wanted if s == step}
-                allowed = CANDIDATE_BYTES / len(run.rollout_files) / _bytes_per_group(run.rollout_files[step], len(summaries))
-                best = sorted(summaries, key=lambda s: (s.group not in asked, s.interest))[: max(1, int(allowed)) + len(asked)]
+                allowed = (
+                    CANDIDATE_BYTES / len(run.rollout_files) / _bytes_per_group(run.rollout_files[step], len(summaries))
+                )
+                best = sorted(summaries, key=lambda s: (s.group not in asked, s.interest))[
+                    : max(1, int(allowed)) + len(asked)
+                ]
                 views = read_groups(run.rollout_files[step], run.token_files.get(step), [s.group for s in best])
             except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
                 message = (str(error).splitlines() or ["no message"])[0][:90]

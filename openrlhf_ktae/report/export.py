@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -19,7 +20,11 @@ from openrlhf_ktae.report.token_figure import draw_map
 
 COLOURS = ("#2f5bd0", "#c2540a", "#137a63", "#9a2f7c", "#7a6a00", "#55606e")
 STYLES = ("-", "--", ":", "-.")
-GROUP_COLOURS = (("all correct", "all_correct", "#137a63"), ("mixed", "mixed", "#9db4ea"), ("all wrong", "all_wrong", "#b8401f"))
+GROUP_COLOURS = (
+    ("all correct", "all_correct", "#137a63"),
+    ("mixed", "mixed", "#9db4ea"),
+    ("all wrong", "all_wrong", "#b8401f"),
+)
 
 
 def export_figures(run_dirs: Sequence[Path], folder: Path, groups: Sequence[tuple[int, int]] = ()) -> list[Path]:
@@ -29,11 +34,12 @@ def export_figures(run_dirs: Sequence[Path], folder: Path, groups: Sequence[tupl
     ValueError for a run folder that does not exist or a group that was not written.
     """
     runs = [read_run(Path(path)) for path in run_dirs]
+    maps = _wanted_maps(runs, groups)
     folder.mkdir(parents=True, exist_ok=True)
     cohorts, labels = find_cohorts(runs), run_labels(runs)
     files: list[Path] = []
     for panel in curve_panels(runs, cohorts):
-        files += _save(draw_panel(panel, several=len(cohorts) > 1), folder, f"{panel['key']}-{panel['title']}")
+        files += _save(draw_panel(panel, several=len(cohorts) > 1), folder, _file_name(panel))
     for run, label in zip(runs, labels, strict=True):
         suffix = f"-{label}" if len(runs) > 1 else ""
         view = overview(run)
@@ -41,7 +47,7 @@ def export_figures(run_dirs: Sequence[Path], folder: Path, groups: Sequence[tupl
             files += _save(draw_shares(view["shares"]), folder, f"groups{suffix}")
         if view["positive"] or view["negative"]:
             files += _save(draw_moves(view), folder, f"tokens-over-run{suffix}")
-    for i, step, group in _wanted_maps(runs, groups):
+    for i, step, group in maps:
         view = read_groups(runs[i].rollout_files[step], runs[i].token_files.get(step), [group])[group]
         suffix = f"-{labels[i]}" if len(runs) > 1 else ""
         files += _save(draw_map(view), folder, f"map-step-{step}-group-{group}{suffix}")
@@ -65,14 +71,34 @@ def draw_panel(panel: dict[str, Any], several: bool) -> Figure:
             axes.bar(x, heights, width=1.0, bottom=[bottom.get(step, 0.0) for step in x], color=colour, label=label)
             bottom |= {step: bottom.get(step, 0.0) + height for step, height in zip(x, heights, strict=True)}
         elif panel["kind"] == "evaluation":
-            errors = [[v - lo for v, lo in zip(y, line["low"], strict=True)], [hi - v for v, hi in zip(y, line["high"], strict=True)]] if "low" in line else None  # fmt: skip
-            axes.errorbar(x, y, yerr=errors, color=colour, ls=style, marker="os"[order % 2], ms=3.5, capsize=2, lw=1.4, label=label)
+            errors = (
+                [
+                    [v - lo for v, lo in zip(y, line["low"], strict=True)],
+                    [hi - v for v, hi in zip(y, line["high"], strict=True)],
+                ]
+                if "low" in line
+                else None
+            )
+            axes.errorbar(
+                x,
+                y,
+                yerr=errors,
+                color=colour,
+                ls=style,
+                marker="os"[order % 2],
+                ms=3.5,
+                capsize=2,
+                lw=1.4,
+                label=label,
+            )
         else:
             if "low" in line:
                 axes.fill_between(x, line["low"], line["high"], color=colour, alpha=0.15, lw=0)
             for raw in line.get("seeds", [line]):
                 values = [float("nan") if value is None else value for value in raw["y"]]
-                axes.plot(raw["x"], values, color=colour, alpha=0.45, lw=0.7, ls=style, marker="." if len(values) == 1 else "")
+                axes.plot(
+                    raw["x"], values, color=colour, alpha=0.45, lw=0.7, ls=style, marker="." if len(values) == 1 else ""
+                )
             axes.plot(x, moving_average(line["y"]), color=colour, lw=1.6, ls=style, label=label)
     if panel["percent"]:
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
@@ -84,8 +110,12 @@ def draw_panel(panel: dict[str, Any], several: bool) -> Figure:
 def draw_shares(shares: dict[str, Any]) -> Figure:
     """Share of groups all correct, mixed, all wrong, stacked per step."""
     figure, axes = _figure("Groups by outcome", "share of groups")
-    axes.stackplot(shares["x"], *[shares[key] for _, key, _ in GROUP_COLOURS], colors=[colour for _, _, colour in GROUP_COLOURS],
-                   labels=[label for label, _, _ in GROUP_COLOURS])  # fmt: skip
+    axes.stackplot(
+        shares["x"],
+        *[shares[key] for _, key, _ in GROUP_COLOURS],
+        colors=[colour for _, _, colour in GROUP_COLOURS],
+        labels=[label for label, _, _ in GROUP_COLOURS],
+    )
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
     _legend(axes)
@@ -98,7 +128,16 @@ def draw_moves(view: dict[str, Any]) -> Figure:
     for side, style in (("positive", "-"), ("negative", "--")):
         for i, row in enumerate(view[side][: view["drawn"]]):
             name = row["token"].replace(" ", "·").replace("\n", "↵")
-            axes.plot(row["x"], row["y"], color=COLOURS[i % len(COLOURS)], ls=style, marker="osD^v"[i % 5], ms=3, lw=1.2, label=name)
+            axes.plot(
+                row["x"],
+                row["y"],
+                color=COLOURS[i % len(COLOURS)],
+                ls=style,
+                marker="osD^v"[i % 5],
+                ms=3,
+                lw=1.2,
+                label=name,
+            )
     _legend(axes)
     return figure
 
@@ -119,8 +158,12 @@ def moving_average(values: Sequence[float | None], weight: float = 0.6) -> list[
 def _wanted_maps(runs: Sequence[Run], groups: Sequence[tuple[int, int]]) -> list[tuple[int, int, int]]:
     """(run, step, group) of the maps to draw."""
     if groups:
-        wanted = [(i, s, g) for s, g in groups for i, run in enumerate(runs)
-                  if s in run.rollout_files and any(x.group == g for x in list_groups(s, run.rollout_files[s]))]  # fmt: skip
+        wanted = [
+            (i, s, g)
+            for s, g in groups
+            for i, run in enumerate(runs)
+            if s in run.rollout_files and any(x.group == g for x in list_groups(s, run.rollout_files[s]))
+        ]
         absent = [f"{s}:{g}" for s, g in groups if not any((s, g) == (step, group) for _, step, group in wanted)]
         if absent:
             raise ValueError(f"--group {', '.join(absent)}: no run wrote it; steps with rollouts: {_steps(runs)}")
@@ -133,6 +176,11 @@ def _wanted_maps(runs: Sequence[Run], groups: Sequence[tuple[int, int]]) -> list
             views = read_groups(run.rollout_files[step], run.token_files.get(step), [s.group for s in summaries])
             best.append((i, step, max(views, key=lambda group: key_share(views[group]))))
     return best
+
+
+def _file_name(panel: dict[str, Any]) -> str:
+    """The panel's key; its title where the key is only a number (evaluation sets, metrics without a panel)."""
+    return panel["title"] if panel["key"].startswith(("evaluation-", "other-")) else panel["key"]
 
 
 def _steps(runs: Sequence[Run]) -> str:
@@ -162,6 +210,8 @@ def _legend(axes: Axes) -> None:
 def _save(figure: Figure, folder: Path, name: str) -> list[Path]:
     stem = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()
     files = [folder / f"{stem}.png", folder / f"{stem}.svg"]
-    figure.savefig(files[0], dpi=200)
+    # Hinting rounds a character's width to whole pixels, and a map's characters would leave their grid.
+    with rc_context({"text.hinting": "none"}):
+        figure.savefig(files[0], dpi=200)
     figure.savefig(files[1])
     return files

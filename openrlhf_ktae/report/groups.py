@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 
 from openrlhf_ktae.report.run_folder import Row
 
-SPECIAL_TOKEN = re.compile(r"<\|[^|\s]+\|>|</?s>|<(pad|eos|bos|unk|mask)>|\[(PAD|CLS|SEP|UNK|EOS|BOS)\]|</?think>", re.I)
+SPECIAL_TOKEN = re.compile(
+    r"<\|[^|\s]+\|>|</?s>|<(pad|eos|bos|unk|mask)>|\[(PAD|CLS|SEP|UNK|EOS|BOS)\]|</?think>", re.I
+)
 STATISTICS = ("a", "b", "c", "d", "m_c", "m_w", "fisher_p", "information_gain_bits", "cohens_h", "tf_contrast", "value")
 COUNTS = STATISTICS[:6]
 VALUE_TOLERANCE = 1e-5
@@ -125,11 +127,18 @@ def _count(rows: list[Row]) -> list[Row]:
         occurring[side].update(tokens)
         value |= {t: v for t, v, g in zip(row["token_ids"], row["key_token_value"], generated, strict=False) if g}
     return [
-        {"token_id": t, "a": containing[True][t], "b": containing[False][t],
-         "c": totals[True] - containing[True][t], "d": totals[False] - containing[False][t],
-         "m_c": occurring[True][t], "m_w": occurring[False][t], "value": value[t]}
+        {
+            "token_id": t,
+            "a": containing[True][t],
+            "b": containing[False][t],
+            "c": totals[True] - containing[True][t],
+            "d": totals[False] - containing[False][t],
+            "m_c": occurring[True][t],
+            "m_w": occurring[False][t],
+            "value": value[t],
+        }
         for t in value
-    ]  # fmt: skip
+    ]
 
 
 def _short(value: Any) -> Any:

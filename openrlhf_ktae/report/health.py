@@ -33,8 +33,11 @@ def check_health(run: Run, now: datetime | None = None) -> list[Finding]:
 def check_status(run: Run, now: datetime) -> Finding | None:
     """Did the run end well, and if it is running, does it still write?"""
     if run.status in ("failed", "interrupted"):
-        return Finding("problem", f"The run {'failed' if run.status == 'failed' else 'was interrupted'}",
-                       f"Its last training step is {run.last_step}; train.log says why.")  # fmt: skip
+        return Finding(
+            "problem",
+            f"The run {'failed' if run.status == 'failed' else 'was interrupted'}",
+            f"Its last training step is {run.last_step}; train.log says why.",
+        )
     if run.status != "running" or not run.train:
         return None
     written = _time_of(run.train[-1].get("time"))
@@ -44,8 +47,11 @@ def check_status(run: Run, now: datetime) -> Finding | None:
     _, step_seconds = _numbers(run, "timing/step_total")
     patience = max(STALE_SECONDS, 5 * median(step_seconds[-20:])) if step_seconds else STALE_SECONDS
     if silent > patience:
-        return Finding("problem", "The run has gone silent",
-                       f"It says it is running, but its last step ({run.last_step}) was written {silent / 60:.0f} minutes ago.")  # fmt: skip
+        return Finding(
+            "problem",
+            "The run has gone silent",
+            f"It says it is running, but its last step ({run.last_step}) was written {silent / 60:.0f} minutes ago.",
+        )
     return Finding("fine", "The run is writing", f"Step {run.last_step} was written {max(silent, 0):.0f} seconds ago.")
 
 
@@ -83,10 +89,15 @@ def check_evaluation(run: Run) -> Finding | None:
             level, verdict = "problem", "it fell, and the intervals do not overlap"
         else:
             level, verdict = ("watch" if level == "fine" else level), "the intervals overlap"
-        parts.append(f"{source}: pass@1 {first:.1%} [{low_first:.1%}, {high_first:.1%}] at step {rows[0]['step']}, "
-                     f"{last:.1%} [{low_last:.1%}, {high_last:.1%}] at step {rows[-1]['step']}; {verdict}.")  # fmt: skip
-    titles = {"fine": "Evaluation accuracy rises", "watch": "Evaluation accuracy has not clearly moved",
-              "problem": "Evaluation accuracy falls"}  # fmt: skip
+        parts.append(
+            f"{source}: pass@1 {first:.1%} [{low_first:.1%}, {high_first:.1%}] at step {rows[0]['step']}, "
+            f"{last:.1%} [{low_last:.1%}, {high_last:.1%}] at step {rows[-1]['step']}; {verdict}."
+        )
+    titles = {
+        "fine": "Evaluation accuracy rises",
+        "watch": "Evaluation accuracy has not clearly moved",
+        "problem": "Evaluation accuracy falls",
+    }
     return Finding(level, titles[level], " ".join(parts)) if parts else None
 
 
@@ -98,7 +109,11 @@ def check_entropy(run: Run) -> Finding | None:
     first, last = fmean(values[:3]), fmean(values[-3:])
     numbers = f"{first:.3f} nats per token at the start, {last:.3f} in the last 3 steps"
     if last < 0.02 or last < 0.1 * first:
-        return Finding("problem", "Entropy has collapsed", f"{numbers}: rollouts of a group hardly differ, little is left to learn from.")  # fmt: skip
+        return Finding(
+            "problem",
+            "Entropy has collapsed",
+            f"{numbers}: rollouts of a group hardly differ, little is left to learn from.",
+        )
     if last < 0.3 * first:
         return Finding("watch", "Entropy is falling fast", f"{numbers}.")
     return Finding("fine", "Entropy holds", f"{numbers}.")
@@ -106,8 +121,15 @@ def check_entropy(run: Run) -> Finding | None:
 
 def check_truncation(run: Run) -> Finding | None:
     """Share of rollouts cut off at the length limit, mean of the last 5 steps: above 10 % watch, above 30 % problem."""
-    return _share(run, ("rollout/truncated_rate",), 0.1, 0.3, "Responses hit the length limit",
-                  "Few responses are cut off", "of the rollouts were cut off before their answer")  # fmt: skip
+    return _share(
+        run,
+        ("rollout/truncated_rate",),
+        0.1,
+        0.3,
+        "Responses hit the length limit",
+        "Few responses are cut off",
+        "of the rollouts were cut off before their answer",
+    )
 
 
 def check_kl(run: Run) -> Finding | None:
@@ -133,7 +155,11 @@ def check_gradient(run: Run) -> Finding | None:
         return None
     broken = [row["step"] for row in rows if row["actor_grad_norm"] is None]
     if broken:
-        return Finding("problem", "The gradient was not a number", f"In {len(broken)} of {len(rows)} steps, first in step {broken[0]}.")  # fmt: skip
+        return Finding(
+            "problem",
+            "The gradient was not a number",
+            f"In {len(broken)} of {len(rows)} steps, first in step {broken[0]}.",
+        )
     values = [row["actor_grad_norm"] for row in rows]
     largest, usual = max(values), median(values)
     numbers = f"Median {usual:.3g}, largest {largest:.3g} (step {rows[values.index(largest)]['step']})"
@@ -144,14 +170,29 @@ def check_gradient(run: Run) -> Finding | None:
 
 def check_clipping(run: Run) -> Finding | None:
     """Share of tokens outside the trust region: above 20 % watch, above 40 % problem."""
-    return _share(run, ("ppo_clip_ratio",), 0.2, 0.4, "Many tokens are clipped", "Few tokens are clipped",
-                  "of the tokens had their ratio clipped")  # fmt: skip
+    return _share(
+        run,
+        ("ppo_clip_ratio",),
+        0.2,
+        0.4,
+        "Many tokens are clipped",
+        "Few tokens are clipped",
+        "of the tokens had their ratio clipped",
+    )
 
 
 def check_timeouts(run: Run) -> Finding | None:
     """Any reward that timed out is worth saying; above 2 % it is a problem."""
-    return _share(run, ("reward/timed_out_frac",), 0.0, 0.02, "Rewards timed out", "No reward timed out",
-                  "of the rollouts were not graded in time", whole_run=True)  # fmt: skip
+    return _share(
+        run,
+        ("reward/timed_out_frac",),
+        0.0,
+        0.02,
+        "Rewards timed out",
+        "No reward timed out",
+        "of the rollouts were not graded in time",
+        whole_run=True,
+    )
 
 
 def check_format(run: Run) -> Finding | None:
@@ -168,8 +209,12 @@ def check_format(run: Run) -> Finding | None:
 
 def check_groups(run: Run) -> Finding | None:
     """Groups without contrast teach nothing: above 60 % watch, above 85 % problem (mean of the last 5 steps)."""
-    rows = [row for row in run.train if isinstance(row.get("rollout/groups_all_correct_frac"), float)
-            and isinstance(row.get("rollout/groups_all_wrong_frac"), float)][-5:]  # fmt: skip
+    rows = [
+        row
+        for row in run.train
+        if isinstance(row.get("rollout/groups_all_correct_frac"), float)
+        and isinstance(row.get("rollout/groups_all_wrong_frac"), float)
+    ][-5:]
     if not rows:
         return None
     right = fmean(row["rollout/groups_all_correct_frac"] for row in rows)
@@ -183,9 +228,16 @@ def check_groups(run: Run) -> Finding | None:
 
 def check_saturation(run: Run) -> Finding | None:
     """Share of tokens whose value is at its limit: above 30 % watch, above 60 % problem."""
-    return _share(run, ("ktae/saturated_frac",), 0.3, 0.6, "Key-token values are saturated",
-                  "Few key-token values are saturated", "of the tokens have a value at its limit",
-                  hint=" ktae.tf_smoothing above 0 counters it.")  # fmt: skip
+    return _share(
+        run,
+        ("ktae/saturated_frac",),
+        0.3,
+        0.6,
+        "Key-token values are saturated",
+        "Few key-token values are saturated",
+        "of the tokens have a value at its limit",
+        hint=" ktae.tf_smoothing above 0 counters it.",
+    )
 
 
 def check_separation(run: Run) -> Finding | None:
@@ -210,8 +262,11 @@ def check_weights(run: Run) -> Finding | None:
     numbers = f"{first:.4f} nats per token at step {steps[0]}, {last:.4f} in the last 3 steps"
     grown = len(values) >= MIN_STEPS and last > 0.05 and last > 5 * first
     if last > 0.3 or grown:
-        return Finding("problem", "Weights may not have reached vLLM",
-                       f"The policy and the engine disagree by {numbers}; rollouts then come from an older model.")  # fmt: skip
+        return Finding(
+            "problem",
+            "Weights may not have reached vLLM",
+            f"The policy and the engine disagree by {numbers}; rollouts then come from an older model.",
+        )
     if last > 0.1:
         return Finding("watch", "Policy and vLLM drift apart", f"{numbers}.")
     return Finding("fine", "Weights reach vLLM", f"The policy and the engine differ by {numbers}.")
@@ -230,8 +285,17 @@ def _numbers(run: Run, *names: str) -> tuple[list[int], list[float]]:
     return [step for step, _ in kept], [value for _, value in kept]
 
 
-def _share(run: Run, names: tuple[str, ...], watch: float, problem: float, bad: str, good: str, words: str,
-           hint: str = "", whole_run: bool = False) -> Finding | None:  # fmt: skip
+def _share(
+    run: Run,
+    names: tuple[str, ...],
+    watch: float,
+    problem: float,
+    bad: str,
+    good: str,
+    words: str,
+    hint: str = "",
+    whole_run: bool = False,
+) -> Finding | None:
     """A finding about a share that should stay small: the mean of the last 5 steps, or of the whole run."""
     _, values = _numbers(run, *names)
     if not values:

@@ -55,14 +55,18 @@ def token_histories(run: Run) -> dict[str, TokenHistory]:
     return histories
 
 
-def top_run_tokens(histories: dict[str, TokenHistory], count: int = TOP) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def top_run_tokens(
+    histories: dict[str, TokenHistory], count: int = TOP
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The most positive and the most negative tokens by mean value over the groups that hold them.
 
     A token needs enough groups to count: 5 % of the most common token's, at least 3; where no token has 3, 1 will do.
     """
     most = max((history.groups for history in histories.values()), default=0)
     needed = max(3, round(0.05 * most)) if most >= 3 else 1
-    kept = sorted(((t, h) for t, h in histories.items() if h.groups >= needed and h.mean), key=lambda item: item[1].mean)
+    kept = sorted(
+        ((t, h) for t, h in histories.items() if h.groups >= needed and h.mean), key=lambda item: item[1].mean
+    )
     negative = [_row(token, history) for token, history in kept[:count] if history.mean < 0]
     positive = [_row(token, history) for token, history in reversed(kept[-count:]) if history.mean > 0]
     return positive, negative
@@ -84,8 +88,15 @@ def overview(run: Run) -> dict[str, Any]:
 def _row(token: str, history: TokenHistory) -> dict[str, Any]:
     steps = sorted(history.by_step)
     means = [sum(history.by_step[s]) / len(history.by_step[s]) for s in steps]
-    return {"token": token, "mean": round(history.mean, 4), "groups": history.groups, "occurrences": history.occurrences,
-            "x": steps, "y": _short(means), "sparkline": sparkline(means)}  # fmt: skip
+    return {
+        "token": token,
+        "mean": round(history.mean, 4),
+        "groups": history.groups,
+        "occurrences": history.occurrences,
+        "x": steps,
+        "y": _short(means),
+        "sparkline": sparkline(means),
+    }
 
 
 def _short(values: Sequence[float | None]) -> list[float | None]:

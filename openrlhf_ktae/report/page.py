@@ -66,7 +66,9 @@ def make_page(
         "script": own_script(),
         "plotly": packed_plotly(),
         "curves": pack(curves),
-        "overview": pack([{key: view[key] for key in ("shares", "positive", "negative", "drawn")} for view in overviews]),
+        "overview": pack(
+            [{key: view[key] for key in ("shares", "positive", "negative", "drawn")} for view in overviews]
+        ),
         "written_at": datetime.now(timezone.utc).strftime("%d %b %Y, %H:%M UTC"),
         "reload_seconds": reload_seconds if any(run.status == "running" for run in runs) else 0,
         "has_curves": bool(curves["panels"]),
@@ -83,16 +85,28 @@ def make_page(
     for i, sentences in selection.notes.items():
         notes[i] += sentences
     places = [
-        {"run": g.run, "step": g.summary.step, "group": g.summary.group, "size": g.summary.size,
-         "correct": g.summary.correct, "key_share": g.key_share, "prompt": " ".join(g.prompt.split())[-90:]}
+        {
+            "run": g.run,
+            "step": g.summary.step,
+            "group": g.summary.group,
+            "size": g.summary.size,
+            "correct": g.summary.correct,
+            "key_share": g.key_share,
+            "prompt": " ".join(g.prompt.split())[-90:],
+        }
         for g in selection.groups
-    ]  # fmt: skip
-    index = {"runs": [{"label": label, "scale": _scale(run)} for run, label in zip(runs, labels, strict=True)], "groups": places}
+    ]
+    index = {
+        "runs": [{"label": label, "scale": _scale(run)} for run, label in zip(runs, labels, strict=True)],
+        "groups": places,
+    }
     context |= {"selection": selection, "index": pack(index), "notes": notes}
     return environment.get_template("report.html.j2").render(context)
 
 
-def watch(write: Callable[[], Path], run_dirs: Sequence[Path], seconds: float, still_running: Callable[[], bool]) -> None:
+def watch(
+    write: Callable[[], Path], run_dirs: Sequence[Path], seconds: float, still_running: Callable[[], bool]
+) -> None:
     """Call `write` whenever a file of the runs has changed, until `still_running` says no."""
     written: dict[str, float] | None = None
     while True:

@@ -52,7 +52,9 @@ def read_run(path: Path) -> Run:
     missing: list[str] = []
     info = _read_json(path / "run.json", missing, "name, options and status are unknown")
     if info and info.get("format") != FORMAT:
-        missing.append(f"run.json says format {info.get('format')!r}, this report knows {FORMAT}: read as far as it goes.")
+        missing.append(
+            f"run.json says format {info.get('format')!r}, this report knows {FORMAT}: read as far as it goes."
+        )
     train, evaluations = _read_metrics(path / "metrics.jsonl", missing)
     rollout_files, token_files = _find_rollouts(path / "rollouts", missing)
     if not evaluations and train:

@@ -43,7 +43,7 @@ def describe(run: Run, label: str) -> dict[str, Any]:
 
 
 def tiles(run: Run) -> list[dict[str, Any]]:
-    """Headline numbers: the last evaluation of each set, then the mean of the last five steps against the first five."""
+    """Headline numbers: the last evaluation of each set, then means of the last five steps against the first five."""
     made = []
     sources = sorted({m[1] for row in run.evaluations for key in row if (m := PASS_AT.fullmatch(key)) and m[2] == "1"})
     for source in sources[:2]:
@@ -53,16 +53,31 @@ def tiles(run: Run) -> list[dict[str, Any]]:
             low, high = wilson_interval(rows[-1][name], rows[-1].get(f"{source}/n") or 0.0)
             note = f"95 % interval {low:.1%} to {high:.1%}" if rows[-1].get(f"{source}/n") else "interval unknown"
             before = f"{rows[0][name]:.1%} at step {rows[0]['step']}" if len(rows) > 1 else ""
-            made.append({"title": f"{source} pass@1", "value": f"{rows[-1][name]:.1%}", "unit": "", "note": note,
-                         "before": before, "line": _line([row[name] for row in rows])})  # fmt: skip
+            made.append(
+                {
+                    "title": f"{source} pass@1",
+                    "value": f"{rows[-1][name]:.1%}",
+                    "unit": "",
+                    "note": note,
+                    "before": before,
+                    "line": _line([row[name] for row in rows]),
+                }
+            )
     for title, names, form, unit in _TILES:
         _, series = series_of(run.train, names)
         values = [value for value in series if value is not None]
         if values:
             first, last = values[:5], values[-5:]
-            made.append({"title": title, "value": form.format(sum(last) / len(last)), "unit": unit,
-                         "note": f"mean of the last {len(last)} steps", "before": form.format(sum(first) / len(first)) + " at first",
-                         "line": _line(values)})  # fmt: skip
+            made.append(
+                {
+                    "title": title,
+                    "value": form.format(sum(last) / len(last)),
+                    "unit": unit,
+                    "note": f"mean of the last {len(last)} steps",
+                    "before": form.format(sum(first) / len(first)) + " at first",
+                    "line": _line(values),
+                }
+            )
     return made
 
 
@@ -74,9 +89,19 @@ def benchmarks(run: Run) -> list[dict[str, Any]]:
             accuracy, interval = numbers.get("pass@1"), numbers.get("ci95")
             if not isinstance(accuracy, int | float):
                 continue
-            has_interval = isinstance(interval, list) and len(interval) == 2 and all(isinstance(x, int | float) for x in interval)
-            low, high = interval if has_interval else (None, None)
-            rows.append({"evaluation": name, "task": task, "accuracy": accuracy, "low": low, "high": high, "n": numbers.get("n")})
+            low = high = None
+            if isinstance(interval, list) and len(interval) == 2 and all(isinstance(x, int | float) for x in interval):
+                low, high = interval
+            rows.append(
+                {
+                    "evaluation": name,
+                    "task": task,
+                    "accuracy": accuracy,
+                    "low": low,
+                    "high": high,
+                    "n": numbers.get("n"),
+                }
+            )
     return rows
 
 

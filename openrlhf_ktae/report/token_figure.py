@@ -85,6 +85,13 @@ def _draw_piece(axes: Axes, row: int, column: int, text: str, value: float) -> N
         axes.add_patch(Rectangle((column + 0.04, row + 0.08), len(text) - 0.08, 0.84, color=colour, lw=0))
         if level > 1:
             height = row + 0.92 if value > 0 else row + 0.08
-            axes.plot([column + 0.04, column + len(text) - 0.04], [height, height], lw=0.4 * level, solid_capstyle="butt",
-                      color="#0d6b54" if value > 0 else "#a93312")  # fmt: skip
-    axes.text(column, row + 0.5, text, fontsize=_POINTS, family="monospace", va="center", color="#1b1d21", parse_math=False)
+            axes.plot(
+                [column + 0.04, column + len(text) - 0.04],
+                [height, height],
+                lw=0.4 * level,
+                solid_capstyle="butt",
+                color="#0d6b54" if value > 0 else "#a93312",
+            )
+    axes.text(
+        column, row + 0.5, text, fontsize=_POINTS, family="monospace", va="center", color="#1b1d21", parse_math=False
+    )

@@ -85,12 +85,28 @@ def write_run(
 
 def write_run_json(folder: Path, name: str, seed: int, status: str, config: KtaeConfig) -> None:
     content = {
-        "format": 1, "name": name, "recipe": "arithmetic-cpu", "status": status, "started_at": "2026-05-04T09:00:00+00:00",
-        "finished_at": "2026-05-04T09:31:20+00:00" if status == "finished" else None, "argv": ["--rollout.batch_size", "16"],
-        "config": {"openrlhf": {"rollout.batch_size": 16, "rollout.n_samples_per_prompt": 8, "train.seed": seed, "actor.adam.lr": 2e-5},
-                   "ktae": config.model_dump(), "run": {"output": str(folder)}},
-        "versions": {"openrlhf": "0.11.2", "torch": "2.13.0"}, "git_commit": "0123abcd", "seed": seed, "model": "tiny-qwen2-1m",
-    }  # fmt: skip
+        "format": 1,
+        "name": name,
+        "recipe": "arithmetic-cpu",
+        "status": status,
+        "started_at": "2026-05-04T09:00:00+00:00",
+        "finished_at": "2026-05-04T09:31:20+00:00" if status == "finished" else None,
+        "argv": ["--rollout.batch_size", "16"],
+        "config": {
+            "openrlhf": {
+                "rollout.batch_size": 16,
+                "rollout.n_samples_per_prompt": 8,
+                "train.seed": seed,
+                "actor.adam.lr": 2e-5,
+            },
+            "ktae": config.model_dump(),
+            "run": {"output": str(folder)},
+        },
+        "versions": {"openrlhf": "0.11.2", "torch": "2.13.0"},
+        "git_commit": "0123abcd",
+        "seed": seed,
+        "model": "tiny-qwen2-1m",
+    }
     (folder / "run.json").write_text(json.dumps(content), encoding="utf-8")
 
 
@@ -101,32 +117,71 @@ def training_row(rng: random.Random, step: int, steps: int) -> dict[str, Any]:
     right = max(0.0, 0.05 + 0.3 * done + rng.gauss(0, 0.03))
     wrong = max(0.0, 0.3 - 0.22 * done + rng.gauss(0, 0.03))
     return {
-        "kind": "train", "step": step, "time": f"2026-05-04T09:{min(59, step % 60):02d}:00+00:00", "seconds": 45.0 * step,
-        "policy_loss": rng.gauss(0, 0.02), "ppo_clip_ratio": abs(rng.gauss(0.012, 0.006)), "ppo_kl": abs(rng.gauss(0.0008, 0.0004)),
-        "kl": 0.002 + 0.02 * done + abs(rng.gauss(0, 0.002)), "actor_lr": 2e-5 * min(1, step / 5), "actor_grad_norm": abs(rng.gauss(0.6, 0.12)),
-        "entropy_loss": 0.72 - 0.3 * done + rng.gauss(0, 0.015), "reward": accuracy, "rollout/reward_mean": accuracy,
-        "rollout/reward_std": math.sqrt(accuracy * (1 - accuracy)), "rollout/accuracy": accuracy, "rollout/response_length_mean": length,
-        "rollout/response_length_correct_mean": length - 9 + rng.gauss(0, 2), "rollout/response_length_wrong_mean": length + 11 + rng.gauss(0, 3),
-        "rollout/truncated_rate": max(0.0, 0.03 + rng.gauss(0, 0.01)), "rollout/groups_all_correct_frac": right, "rollout/groups_all_wrong_frac": wrong,
-        "ktae/key_token_frac": 0.31 + 0.05 * done + rng.gauss(0, 0.01), "ktae/value_mean_correct": 0.06 + 0.05 * done + rng.gauss(0, 0.01),
-        "ktae/value_mean_wrong": -0.07 - 0.05 * done + rng.gauss(0, 0.01), "ktae/value_abs_mean": 0.14 + rng.gauss(0, 0.008),
-        "ktae/saturated_frac": 0.08 + rng.gauss(0, 0.006), "ktae/degenerate_group_frac": min(1.0, right + wrong), "reward/timed_out_frac": 0.0,
-        "reward/formatted_frac": min(1.0, 0.9 + 0.1 * done), "timing/generation": 14 + rng.gauss(0, 0.7), "timing/make_experience": 9 + rng.gauss(0, 0.4),
-        "timing/ktae": 0.4, "timing/ppo_train": 19 + rng.gauss(0, 0.8), "timing/broadcast": 1.6, "timing/step_total": 45.0,
+        "kind": "train",
+        "step": step,
+        "time": f"2026-05-04T09:{min(59, step % 60):02d}:00+00:00",
+        "seconds": 45.0 * step,
+        "policy_loss": rng.gauss(0, 0.02),
+        "ppo_clip_ratio": abs(rng.gauss(0.012, 0.006)),
+        "ppo_kl": abs(rng.gauss(0.0008, 0.0004)),
+        "kl": 0.002 + 0.02 * done + abs(rng.gauss(0, 0.002)),
+        "actor_lr": 2e-5 * min(1, step / 5),
+        "actor_grad_norm": abs(rng.gauss(0.6, 0.12)),
+        "entropy_loss": 0.72 - 0.3 * done + rng.gauss(0, 0.015),
+        "reward": accuracy,
+        "rollout/reward_mean": accuracy,
+        "rollout/reward_std": math.sqrt(accuracy * (1 - accuracy)),
+        "rollout/accuracy": accuracy,
+        "rollout/response_length_mean": length,
+        "rollout/response_length_correct_mean": length - 9 + rng.gauss(0, 2),
+        "rollout/response_length_wrong_mean": length + 11 + rng.gauss(0, 3),
+        "rollout/truncated_rate": max(0.0, 0.03 + rng.gauss(0, 0.01)),
+        "rollout/groups_all_correct_frac": right,
+        "rollout/groups_all_wrong_frac": wrong,
+        "ktae/key_token_frac": 0.31 + 0.05 * done + rng.gauss(0, 0.01),
+        "ktae/value_mean_correct": 0.06 + 0.05 * done + rng.gauss(0, 0.01),
+        "ktae/value_mean_wrong": -0.07 - 0.05 * done + rng.gauss(0, 0.01),
+        "ktae/value_abs_mean": 0.14 + rng.gauss(0, 0.008),
+        "ktae/saturated_frac": 0.08 + rng.gauss(0, 0.006),
+        "ktae/degenerate_group_frac": min(1.0, right + wrong),
+        "reward/timed_out_frac": 0.0,
+        "reward/formatted_frac": min(1.0, 0.9 + 0.1 * done),
+        "timing/generation": 14 + rng.gauss(0, 0.7),
+        "timing/make_experience": 9 + rng.gauss(0, 0.4),
+        "timing/ktae": 0.4,
+        "timing/ppo_train": 19 + rng.gauss(0, 0.8),
+        "timing/broadcast": 1.6,
+        "timing/step_total": 45.0,
         "weights/vllm_logprob_diff_mean": 0.011 + abs(rng.gauss(0, 0.001)),
-    }  # fmt: skip
+    }
 
 
 def evaluation_row(rng: random.Random, step: int, steps: int) -> dict[str, Any]:
     accuracy = 0.3 + 0.45 * (1 - math.exp(-2.4 * step / steps)) + rng.gauss(0, 0.01)
-    return {"kind": "eval", "step": step, "time": "2026-05-04T09:30:00+00:00", "seconds": 45.0 * step, "arithmetic/pass@1": accuracy,
-            "arithmetic/pass@4": min(1.0, accuracy + 0.18), "arithmetic/n": 256, "arithmetic/response_length_mean": 80.0,
-            "arithmetic/truncated_rate": 0.02}  # fmt: skip
+    return {
+        "kind": "eval",
+        "step": step,
+        "time": "2026-05-04T09:30:00+00:00",
+        "seconds": 45.0 * step,
+        "arithmetic/pass@1": accuracy,
+        "arithmetic/pass@4": min(1.0, accuracy + 0.18),
+        "arithmetic/n": 256,
+        "arithmetic/response_length_mean": 80.0,
+        "arithmetic/truncated_rate": 0.02,
+    }
 
 
 def write_rollouts(
-    folder: Path, step: int, rng: random.Random, pieces: Pieces, groups: int, size: int, tokens: int, config: KtaeConfig,
-    done: float, hostile: bool,
+    folder: Path,
+    step: int,
+    rng: random.Random,
+    pieces: Pieces,
+    groups: int,
+    size: int,
+    tokens: int,
+    config: KtaeConfig,
+    done: float,
+    hostile: bool,
 ) -> dict[str, float]:
     """Both parquet files of one step. Returns the batch diagnostics."""
     rows: list[dict[str, Any]] = []
@@ -139,10 +194,25 @@ def write_rollouts(
             if hostile and group == 0 and rollout == 0:
                 text = HOSTILE + "\n" + text
             token_ids, texts = pieces.split(text + " \n" + EOS)
-            rows.append({"step": step, "group": group, "rollout": rollout, "prompt": f"What is {x} + {y}? Put the result in \\boxed{{}}.", "response": text,
-                         "label": str(x + y), "reward": float(is_correct), "score": float(is_correct), "correct": is_correct, "truncated": False,
-                         "token_ids": token_ids, "tokens": texts, "generated": [True] * len(texts),
-                         "log_prob": [-rng.expovariate(3.0) for _ in texts], "_n_correct": n_correct})  # fmt: skip
+            rows.append(
+                {
+                    "step": step,
+                    "group": group,
+                    "rollout": rollout,
+                    "prompt": f"What is {x} + {y}? Put the result in \\boxed{{}}.",
+                    "response": text,
+                    "label": str(x + y),
+                    "reward": float(is_correct),
+                    "score": float(is_correct),
+                    "correct": is_correct,
+                    "truncated": False,
+                    "token_ids": token_ids,
+                    "tokens": texts,
+                    "generated": [True] * len(texts),
+                    "log_prob": [-rng.expovariate(3.0) for _ in texts],
+                    "_n_correct": n_correct,
+                }
+            )
     longest = max(len(row["token_ids"]) for row in rows)
     token_ids = torch.zeros(len(rows), longest, dtype=torch.int64)
     mask = torch.zeros(len(rows), longest, dtype=torch.bool)
@@ -157,7 +227,10 @@ def write_rollouts(
         row["key_token_value"] = values[i, : len(row["tokens"])].tolist()
         row["advantage"] = [base + value for value in row["key_token_value"]]
     pq.write_table(pa.Table.from_pylist(rows), folder / "rollouts" / f"step_{step:05d}.parquet")
-    statistics = {key: pa.array(column) for key, column in asdict(token_statistics(token_ids, mask, correct, group_ids, config)).items()}
+    statistics = {
+        key: pa.array(column)
+        for key, column in asdict(token_statistics(token_ids, mask, correct, group_ids, config)).items()
+    }
     names = {number: piece for piece, number in pieces.ids.items()}
     statistics["token"] = pa.array([names[int(number)] for number in statistics["token_id"].to_pylist()])
     statistics["step"] = pa.array([step] * len(statistics["token"]), pa.int32())
