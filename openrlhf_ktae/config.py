@@ -48,7 +48,7 @@ class KtaeConfig(Options):
     def _association_has_weight(self) -> "KtaeConfig":
         total = self.alpha + self.beta
         if total == 0 or not math.isfinite(total):
-            raise ValueError(f"ktae.alpha + ktae.beta must be positive, got {self.alpha} + {self.beta}; set one above 0")
+            raise ValueError(f"ktae.alpha + ktae.beta must be positive, got {self.alpha} + {self.beta}; raise one")
         return self
 
 
@@ -103,4 +103,33 @@ class RewardConfig(Options):
     """Options of the reward function (section ``grader``)."""
 
     answer_style: Literal["boxed", "tags", "hash", "auto"] = "boxed"
-    """Where the final answer stands: the last ``\\boxed{}``, ``<answer>`` tags, after the last ``#``, or any of these."""
+    """Where the final answer stands: in the last ``\\boxed{}``, in ``<answer>`` tags, after the last ``#``, or any."""
+
+    correct: float = 1.0
+    """Reward of a correct answer."""
+
+    wrong: float = 0.0
+    """Reward of a wrong, missing or ungradable answer."""
+
+    format_bonus: float = 0.0
+    """Added to the reward when an answer stands where ``answer_style`` wants it, correct or not."""
+
+    deadline_seconds: float = Field(5.0, gt=0)
+    """Seconds a comparison may take in a worker process; then the worker is killed and the answer is wrong."""
+
+    workers: int = Field(2, ge=1)
+    """Worker processes of the grader, in each process that grades (in training: each vLLM engine)."""
+
+    memory_limit_mb: int = Field(1024, ge=512)
+    """Address space of a worker process in MiB; a comparison that needs more is wrong."""
+
+    cache_size: int = Field(65536, ge=0)
+    """Comparisons that are remembered, by answer and label; 0 remembers none."""
+
+    @model_validator(mode="after")
+    def _correct_pays(self) -> "RewardConfig":
+        if self.correct <= self.wrong:
+            raise ValueError(
+                f"grader.correct: got {self.correct}, not above grader.wrong ({self.wrong}); training would not learn"
+            )
+        return self

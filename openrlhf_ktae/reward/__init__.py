@@ -1,0 +1,1 @@
+"""One grader for training and evaluation: right, fast, and unable to hang."""

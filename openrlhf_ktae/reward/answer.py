@@ -1,0 +1,115 @@
+"""Finds the final answer in a response, in time linear in its length whatever it holds."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+AnswerStyle = Literal["boxed", "tags", "hash", "auto"]
+STYLES: tuple[AnswerStyle, ...] = ("boxed", "tags", "hash", "auto")
+
+# One pass over the text: an escaped character is skipped, so \{ and \\ never open or close a group.
+_BOX_TOKENS = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*(\{)?|\\.|[{}]", re.DOTALL)
+_UNBRACED = re.compile(r"[^\n$]{1,200}")
+_SPECIAL_TOKEN = re.compile(r"<(?:[|｜][^|｜<>]{1,48}[|｜]|/?s|eos|pad|bos|unk|eot|end_of_turn)>")
+_LONGEST_SPECIAL_TOKEN = 64
+
+
+@dataclass(frozen=True)
+class FinalAnswer:
+    """What a response gives as its answer."""
+
+    text: str
+    """The answer as it is written; empty when there is none."""
+    formatted: bool
+    """Whether an answer stands where the style wants it."""
+
+
+NO_ANSWER = FinalAnswer("", False)
+
+
+def find_answer(response: str, style: AnswerStyle = "boxed") -> FinalAnswer:
+    r"""The final answer of a response.
+
+    Args:
+        response: the response's text; special tokens at its end are ignored.
+        style: ``boxed``: the last ``\boxed{...}`` or ``\fbox{...}`` with balanced braces (``\boxed 5`` counts too);
+            ``tags``: after the last ``<answer>``, up to ``</answer>`` or the end, its boxed part if there is one;
+            ``hash``: what follows the last ``#`` on its line (``#### 42``); ``auto``: the first of boxed, tags and
+            ``####`` that is there.
+
+    Raises:
+        ValueError: unknown style.
+    """
+    text = strip_special_tokens(response)
+    if style == "boxed":
+        found = _last_boxed(text)
+    elif style == "tags":
+        found = _last_tagged(text)
+    elif style == "hash":
+        found = _after_hash(text, "#")
+    elif style == "auto":
+        found = _last_boxed(text) or _last_tagged(text) or _after_hash(text, "####")
+    else:
+        raise ValueError(f"answer_style: got {style!r}, expected one of {', '.join(STYLES)}")
+    return FinalAnswer(found, True) if found else NO_ANSWER
+
+
+def strip_special_tokens(text: str) -> str:
+    """The text without the special tokens (``<eos>``, ``<|im_end|>``, ``</s>``, ...) and the spaces at its end."""
+    end = len(text.rstrip())
+    while end and text[end - 1] == ">":
+        start = text.rfind("<", max(0, end - _LONGEST_SPECIAL_TOKEN), end)
+        if start < 0 or not _SPECIAL_TOKEN.fullmatch(text, start, end):
+            break
+        end = start
+        while end and text[end - 1].isspace():
+            end -= 1
+    return text[:end]
+
+
+def _last_boxed(text: str) -> str:
+    """Content of the box that starts last among those that are closed and not empty; empty when there is none."""
+    open_groups: list[int] = []  # where the content of a box starts, or -1 for any other group
+    best_start, best = -1, ""
+    for token in _BOX_TOKENS.finditer(text):
+        piece = token.group()
+        if piece == "{":
+            open_groups.append(-1)
+        elif piece == "}":
+            start = open_groups.pop() if open_groups else -1
+            if start > best_start and (content := text[start : token.start()].strip()):
+                best_start, best = start, content
+        elif token.group(1):
+            open_groups.append(token.end())
+        elif piece.startswith(("\\boxed", "\\fbox")) and (unbraced := _unbraced(text, token.end())):
+            best_start, best = token.end(), unbraced
+    return best
+
+
+def _unbraced(text: str, start: int) -> str:
+    """The content of ``\\boxed 5``: up to the end of the formula, or one word outside of a formula."""
+    rest = _UNBRACED.match(text, start)
+    if rest is None:
+        return ""
+    if text[rest.end() : rest.end() + 1] == "$":
+        return rest.group().strip()
+    words = rest.group().split(maxsplit=1)
+    return words[0].rstrip(".,;:!") if words else ""
+
+
+def _last_tagged(text: str) -> str:
+    start = text.rfind("<answer>")
+    if start < 0:
+        return ""
+    start += len("<answer>")
+    end = text.find("</answer>", start)
+    content = text[start : end if end >= 0 else len(text)].strip()
+    return _last_boxed(content) or strip_special_tokens(content)
+
+
+def _after_hash(text: str, mark: str) -> str:
+    start = text.rfind(mark)
+    if start < 0:
+        return ""
+    line = text[start + len(mark) :].lstrip().split("\n", 1)[0]
+    return strip_special_tokens(line)
