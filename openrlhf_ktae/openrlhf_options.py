@@ -124,6 +124,11 @@ def _nested(flat: dict[str, Any]) -> SimpleNamespace:
     return root
 
 
+def parse(argv: list[str]) -> SimpleNamespace:
+    """Parses a command line as OpenRLHF will, without its checks and adjustments."""
+    return _nested(vars(parser().parse_args(argv)))
+
+
 def check(argv: list[str]) -> SimpleNamespace:
     """Parses and checks a command line exactly as OpenRLHF will.
 
@@ -133,7 +138,7 @@ def check(argv: list[str]) -> SimpleNamespace:
     Raises:
         OptionError: OpenRLHF refuses the command line.
     """
-    args = _nested(vars(parser().parse_args(argv)))
+    args = parse(argv)
     namespace: dict[str, Any] = {"args": args}
     try:
         # Its warnings are printed again when training starts; here only refusals matter.

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from openrlhf_ktae.recipe import RunConfig, resolve
-from openrlhf_ktae.training.preflight import local_files, preflight
+from openrlhf_ktae.training.preflight import check_batches, local_files, preflight
 from openrlhf_ktae.training.run_log import FORMAT, RunFolder, git_commit, installed_versions, now, write_json
 from openrlhf_ktae.training.summary import summarize, summary_table
 from openrlhf_ktae.training.supervise import Interrupted, failure_reason, supervise
@@ -24,6 +24,7 @@ def train_command(recipe: Path, overrides: list[str], dry_run: bool, resume: Pat
     try:
         config = resolve(recipe, overrides)
         folder = RunFolder(resume) if resume else RunFolder(_new_folder(config))
+        check_batches(config, folder.path)
         if dry_run:
             print_resolved(config, folder)
             return 0

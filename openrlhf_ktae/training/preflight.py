@@ -2,13 +2,16 @@
 
 import importlib.util
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from openrlhf_ktae.openrlhf_options import check as check_openrlhf
+from openrlhf_ktae.openrlhf_options import parse, to_argv
 from openrlhf_ktae.recipe import RunConfig
+from openrlhf_ktae.training.batch_arithmetic import BatchPlan, batch_plan
 
 _DATA_SUFFIXES = (".json", ".jsonl", ".csv", ".parquet", ".arrow")
 
@@ -37,6 +40,18 @@ def preflight(config: RunConfig, run_dir: Path) -> SimpleNamespace:
         check_prompts("eval.dataset", args.eval.dataset, args, config)
     check_reward_source(config, args, settings.get("reward.remote_url"), first_row)
     return args
+
+
+def check_batches(config: RunConfig, run_dir: Path) -> BatchPlan:
+    """Batches divide, GPUs add up and lengths fit. Needs no file and takes no time, so it comes before everything else.
+
+    Raises:
+        BatchArithmeticError: with the numbers.
+    """
+    counted_here = config.run.device == "cpu" and "RAY_ADDRESS" not in os.environ
+    # Before OpenRLHF's own checks: they know that something does not fit, but not the numbers.
+    args = parse(to_argv(config.openrlhf_settings(run_dir)))
+    return batch_plan(args, config.run.logical_gpus if counted_here else None)
 
 
 def check_estimator(config: RunConfig, args: SimpleNamespace) -> None:
