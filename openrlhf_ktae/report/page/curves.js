@@ -87,7 +87,7 @@ function plotLayout(options) {
 }
 
 function addPlot(element, label, build) {
-  element.setAttribute("role", "img");
+  element.setAttribute("role", "group"); // not "img": its buttons must stay reachable
   element.setAttribute("aria-label", label);
   plots.set(element, { build, drawn: false });
   plotSeen.observe(element);

@@ -61,6 +61,7 @@ function tokenElement(card, i) {
   const element = make("span", { class: `tok ${rollout.isGiven.has(i) ? "given" : shade(card.numbers?.[i])}`, role: "option", "aria-selected": "false",
     "data-t": t, "data-i": i, id: `tok-${index}-${i}`, "aria-setsize": rollout.tokens.length, "aria-posinset": i + 1 });
   if (map.view.specials.has(t)) element.classList.add("special");
+  if (!map.view.vocabulary[t].trim()) element.setAttribute("aria-label", spoken(map.view.vocabulary[t]));
   if (map.view.vocabulary[t].endsWith("\n")) element.classList.add("ends-line");
   return fillPiece(element, map.view.vocabulary[t]);
 }

@@ -78,3 +78,6 @@ function fillPiece(element, text, breaks = true) {
 }
 
 const visible = (text) => text.replaceAll(" ", "·").replaceAll("\n", "↵").replaceAll("\t", "⇥");
+
+// What a screen reader says of a token without any letter.
+const spoken = (text) => [...text].map((c) => ({ " ": "space", "\n": "newline", "\t": "tab" })[c] ?? "control character").join(" ") || "empty token";
