@@ -6,6 +6,7 @@ takes for granted, and names the line that forces it. ``install()`` runs in the 
 spawned by vLLM and not by Ray: its part is `cpu_vllm_worker`.
 """
 
+import os
 import sys
 import types
 from argparse import Namespace
@@ -31,6 +32,9 @@ ENVIRONMENT = {
 KV_CACHE_BYTES = 256 * 2**20
 """vLLM's key-value cache on CPU; without a size vLLM reserves gpu_memory_utilization x RAM."""
 
+_MAX_TRAINING_THREADS = 8
+"""More threads do not help models that fit a CPU run."""
+
 _INSTALLED = "openrlhf_ktae_cpu"
 
 
@@ -46,7 +50,8 @@ def install() -> None:
     use_gloo_weight_sync()
     _adapt_deepspeed()
     _bucket_weight_sync()
-    _use_sdpa_for_packing()
+    _attend_without_flash()
+    _train_on_all_cores()
 
 
 class _CpuIndex(str):
@@ -184,6 +189,32 @@ def _bucket_weight_sync() -> None:
     ActorPPOTrainer.broadcast_to_vllm = broadcast_to_vllm
 
 
+def _train_on_all_cores() -> None:
+    """Gives the policy the idle cores during its optimisation steps.
+
+    One thread a process is right while policy, reference and vLLM compute at the same time; the synchronous trainer's
+    optimisation steps (ppo_actor.py:166) have the machine to themselves.
+    """
+    import torch
+    from openrlhf.trainer.ray.ppo_actor import ActorPPOTrainer
+
+    ppo_train = ActorPPOTrainer.ppo_train
+
+    def on_all_cores(self, kl_ctl: float):
+        workers = torch.distributed.get_world_size()
+        cores = len(os.sched_getaffinity(0))
+        if self.args.train.async_enable or cores <= workers:
+            return ppo_train(self, kl_ctl)
+        before = torch.get_num_threads()
+        torch.set_num_threads(min(cores // workers, _MAX_TRAINING_THREADS))
+        try:
+            return ppo_train(self, kl_ctl)
+        finally:
+            torch.set_num_threads(before)
+
+    ActorPPOTrainer.ppo_train = on_all_cores
+
+
 def check(args: SimpleNamespace | Namespace) -> None:
     """Refuses options that cannot work without a GPU.
 
@@ -210,14 +241,15 @@ def check(args: SimpleNamespace | Namespace) -> None:
         raise ValueError(f"vllm.sync_backend: got {args.vllm.sync_backend}, expected gloo on CPU")
 
 
-def _use_sdpa_for_packing() -> None:
-    # cli/train_ppo_ray.py:704 forces FlashAttention for packed samples. With SDPA and no attention mask Transformers
-    # finds the packed sequences by their position ids.
+def _attend_without_flash() -> None:
+    # cli/train_ppo_ray.py:704 forces FlashAttention for packed samples. Without an attention mask Transformers finds
+    # the packed sequences by their position ids, with SDPA as well.
     from openrlhf.models import Actor
 
     init = Actor.__init__
 
-    def with_sdpa(self, pretrain_or_model, attn_implementation="sdpa", **kwargs):
-        init(self, pretrain_or_model, attn_implementation="sdpa", **kwargs)
+    def with_cpu_attention(self, pretrain_or_model, attn_implementation="sdpa", **kwargs):
+        chosen = "sdpa" if "flash" in attn_implementation else attn_implementation
+        init(self, pretrain_or_model, attn_implementation=chosen, **kwargs)
 
-    Actor.__init__ = with_sdpa
+    Actor.__init__ = with_cpu_attention

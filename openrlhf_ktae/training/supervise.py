@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psutil
@@ -47,13 +47,15 @@ def supervise(folder: RunFolder, on_line: Callable[[dict[str, Any]], None]) -> i
             # Ctrl-C in the terminal reaches us alone: we end Ray in order.
             start_new_session=True,
         )
+        started = _ProcessTree(process)
         try:
             while process.poll() is None:
                 shown = _show_new(folder, shown, on_line)
+                started.look()
                 time.sleep(_POLL_SECONDS)
             _show_new(folder, shown, on_line)
         finally:
-            _end(process)
+            started.end()
     return process.returncode
 
 
@@ -82,21 +84,40 @@ def _signals(folder: RunFolder):
             signal.signal(number, handler)
 
 
-def _end(process: subprocess.Popen) -> None:
-    """Ends the launcher and every process below it, gently first."""
-    try:
-        tree = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-    except psutil.NoSuchProcess:
-        return
-    process.terminate()
-    try:
-        process.wait(_SHUTDOWN_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-    _, alive = psutil.wait_procs(tree, timeout=3)
-    for straggler in alive:
-        straggler.kill()
-    psutil.wait_procs(alive, timeout=5)
+class _ProcessTree:
+    """The launcher and every process below it. Ray's workers outlive the launcher for a while, so they are noted early."""
+
+    _LOOK_EVERY_SECONDS = 2.0
+
+    def __init__(self, launcher: subprocess.Popen) -> None:
+        self._launcher = launcher
+        self._seen: set[psutil.Process] = set()
+        self._next_look = 0.0
+
+    def look(self) -> None:
+        """Notes the processes that are there now."""
+        if time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + self._LOOK_EVERY_SECONDS
+        with suppress(psutil.NoSuchProcess):
+            self._seen |= set(psutil.Process(self._launcher.pid).children(recursive=True))
+
+    def end(self) -> None:
+        """Ends what is left, gently first. A process id used again by a stranger is not touched (psutil compares)."""
+        self._next_look = 0.0
+        self.look()
+        if self._launcher.poll() is None:
+            self._launcher.terminate()
+            try:
+                self._launcher.wait(_SHUTDOWN_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._launcher.kill()
+                self._launcher.wait()
+        _, alive = psutil.wait_procs(self._seen, timeout=5)
+        for straggler in alive:
+            with suppress(psutil.NoSuchProcess):
+                straggler.kill()
+        psutil.wait_procs(alive, timeout=5)
 
 
 def failure_reason(folder: RunFolder) -> str | None:
