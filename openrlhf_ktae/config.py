@@ -95,6 +95,24 @@ class RunOptions(Options):
     rollout_log_steps: int = Field(10, ge=0)
     """Every how many steps the rollouts with their key-token values go to rollouts/*.parquet; 0 writes none."""
 
+    wandb: Literal["off", "online", "offline"] = "off"
+    """Weights & Biases. The key comes from the environment (WANDB_API_KEY) or `wandb login`, never from an option."""
+
+    wandb_project: str = Field("openrlhf_ktae", min_length=1)
+    """Project on Weights & Biases."""
+
+    wandb_entity: str = ""
+    """Team or user on Weights & Biases; empty: the key's default."""
+
+    wandb_group: str = ""
+    """Group on Weights & Biases; runs that differ in their seed belong together."""
+
+    tensorboard: bool = False
+    """TensorBoard files in the run folder (tensorboard/)."""
+
+    tracked_rollouts: int = Field(8, ge=0)
+    """Rollouts with their key tokens in the trackers' table, whenever rollouts are written (`rollout_log_steps`)."""
+
     evaluate_first: bool = True
     """Evaluate before the first step too, so that a run shows where it started."""
 

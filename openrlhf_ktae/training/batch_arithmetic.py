@@ -63,8 +63,8 @@ def _policy_workers(args: SimpleNamespace) -> int:
     if processes % together:
         raise BatchArithmeticError(
             f"policy: actor.num_nodes {args.actor.num_nodes} x actor.num_gpus_per_node {args.actor.num_gpus_per_node} "
-            f"= {processes} GPUs is no multiple of ds.ring_attn_size {args.ds.ring_attn_size} x ds.tensor_parallel_size "
-            f"{args.ds.tensor_parallel_size} = {together}"
+            f"= {processes} GPUs is no multiple of ds.ring_attn_size {args.ds.ring_attn_size} x "
+            f"ds.tensor_parallel_size {args.ds.tensor_parallel_size} = {together}"
         )
     return processes // together
 
@@ -134,8 +134,8 @@ def _gpus(args: SimpleNamespace) -> dict[str, int]:
     if has_reference and shares_reference and not same_shape:
         raise BatchArithmeticError(
             f"GPUs: policy {args.actor.num_nodes} x {args.actor.num_gpus_per_node} and reference {args.ref.num_nodes} "
-            f"x {args.ref.num_gpus_per_node} share GPUs and need the same shape; set ref.num_nodes={args.actor.num_nodes}"
-            f" and ref.num_gpus_per_node={args.actor.num_gpus_per_node}"
+            f"x {args.ref.num_gpus_per_node} share GPUs and need the same shape; set "
+            f"ref.num_nodes={args.actor.num_nodes} and ref.num_gpus_per_node={args.actor.num_gpus_per_node}"
         )
     shares_engines = args.train.colocate_all and not args.train.async_enable
     if shares_engines and engines != policy:

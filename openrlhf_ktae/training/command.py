@@ -15,6 +15,7 @@ from openrlhf_ktae.training.preflight import check_batches, local_files, preflig
 from openrlhf_ktae.training.run_log import FORMAT, RunFolder, git_commit, installed_versions, now, write_json
 from openrlhf_ktae.training.summary import summarize, summary_table
 from openrlhf_ktae.training.supervise import Interrupted, failure_reason, supervise
+from openrlhf_ktae.training.tracking import Tracking, check_tracking
 
 console = Console(highlight=False)
 
@@ -25,6 +26,7 @@ def train_command(recipe: Path, overrides: list[str], dry_run: bool, resume: Pat
         config = resolve(recipe, overrides)
         folder = RunFolder(resume) if resume else RunFolder(_new_folder(config))
         check_batches(config, folder.path)
+        check_tracking(config)
         if dry_run:
             print_resolved(config, folder)
             return 0
@@ -118,17 +120,21 @@ def _run(config: RunConfig, folder: RunFolder, resume: bool, seconds: dict[str, 
     argv = config.openrlhf_argv(folder.path) + (["--ckpt.load_enable"] if resume else [])
     folder.path.mkdir(parents=True, exist_ok=True)
     folder.stop_file.unlink(missing_ok=True)
-    write_json(folder.run_json, _describe(config, folder, argv))
+    description = _describe(config, folder, argv)
+    write_json(folder.run_json, description)
     _point_latest_at(folder.path)
     console.print(f"Run folder: {folder.path} (raw log: {folder.log_file.name})")
     console.print("Starting Ray, vLLM and DeepSpeed; the first line comes in about a minute ...")
     start = time.monotonic()
     shown = {"first": True}
+    tracking = Tracking(folder, config.run, config.name, description)
+    code = 1
 
     def on_line(line: dict[str, Any]) -> None:
         if shown.pop("first", False):
             seconds["start"] = max(0.0, time.monotonic() - start - (line.get("timing/evaluation") or 0.0))
         console.print(format_line(line, total), soft_wrap=True)
+        tracking.log(line)
 
     try:
         code = supervise(folder, on_line)
@@ -136,6 +142,8 @@ def _run(config: RunConfig, folder: RunFolder, resume: bool, seconds: dict[str, 
         folder.update(status="interrupted", finished_at=now())
         console.print(f"Interrupted; nothing is left running. Go on with: {_resume_command(config, folder)}")
         return 130
+    finally:
+        tracking.close(code)
     return _finish(config, folder, code, seconds)
 
 
