@@ -1,0 +1,110 @@
+"""Verdicts for samples, with the grader that training uses."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from eval.foreign import Sample, read_samples
+from eval.records import ENCODING, Record, to_line
+from eval.results import summarise
+from eval.store import OUTPUTS, RESULTS, SETTINGS, write_json
+from openrlhf_ktae.reward.answer import STYLES, AnswerStyle
+from openrlhf_ktae.reward.grading import grade_many
+
+_BATCH = 64
+
+
+def grade_samples(
+    samples: Sequence[Sample],
+    styles: Mapping[str, AnswerStyle],
+    on_graded: Callable[[Sequence[Record]], None] = lambda _: None,
+) -> list[Record]:
+    """Graded records of the samples, in their order.
+
+    Args:
+        samples: what to grade.
+        styles: where the answer stands, per task.
+        on_graded: called with each finished batch.
+    """
+    records: list[Record] = []
+    for start in range(0, len(samples), _BATCH):
+        batch = samples[start : start + _BATCH]
+        verdicts: dict[int, Any] = {}
+        for style in sorted({styles[sample.task] for sample in batch}):
+            places = [i for i, sample in enumerate(batch) if styles[sample.task] == style]
+            graded = grade_many([(batch[i].output, list(batch[i].answers)) for i in places], style)
+            verdicts |= dict(zip(places, graded, strict=True))
+        new = [_record(sample, verdicts[i]) for i, sample in enumerate(batch)]
+        on_graded(new)
+        records += new
+    return records
+
+
+def _record(sample: Sample, verdict: Any) -> Record:
+    return Record(
+        sample.task,
+        sample.index,
+        sample.sample,
+        sample.problem,
+        sample.answers,
+        sample.prompt,
+        sample.output,
+        verdict.answer if verdict.formatted else None,
+        verdict.correct,
+        verdict.formatted,
+        verdict.reason,
+        sample.tokens,
+        sample.finish_reason,
+        sample.difficulty,
+    )
+
+
+def grade_file(
+    path: Path,
+    output: Path,
+    style: AnswerStyle | None,
+    on_graded: Callable[[Sequence[Record]], None] = lambda _: None,
+    on_start: Callable[[int], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Grades a file of answers into the folder ``output`` (settings.json, outputs.jsonl, results.json); the results.
+
+    The same file gives the same bytes. ``style`` None takes each task's style from the settings.json beside the file
+    (an evaluation of our own), or ``boxed``.
+
+    Raises:
+        ValueError: nothing to grade, records that lack something, an unknown style, or an output folder that holds
+            the very file that is read.
+    """
+    if style is not None and style not in STYLES:
+        raise ValueError(f"answer style: got {style!r}, expected one of {', '.join(STYLES)}")
+    if (output / OUTPUTS).resolve() == path.resolve():
+        raise ValueError(f"{output}: holds the file that is to be graded; name another --output")
+    samples = read_samples(path)
+    on_start(len(samples))
+    before = _settings_beside(path)
+    styles = {sample.task: style or before.get("answer_styles", {}).get(sample.task, "boxed") for sample in samples}
+    records = grade_samples(samples, styles, on_graded)
+    settings = {"graded_from": path.name, **before, "answer_styles": dict(sorted(styles.items()))}
+    results = summarise(records, settings, equivalence())
+    output.mkdir(parents=True, exist_ok=True)
+    lines = "".join(to_line(record) for record in sorted(records, key=lambda record: record.key))
+    (output / OUTPUTS).write_bytes(lines.encode(*ENCODING))
+    write_json(output / SETTINGS, settings)
+    write_json(output / RESULTS, results)
+    return results
+
+
+def equivalence() -> Callable[[str, str], bool]:
+    """Whether two answers say the same, by the grader; each pair is decided once."""
+    from openrlhf_ktae.reward import is_equivalent
+
+    return cache(is_equivalent)
+
+
+def _settings_beside(path: Path) -> dict[str, Any]:
+    settings = path.with_name(SETTINGS)
+    if path.name != OUTPUTS or not settings.exists():
+        return {}
+    return json.loads(settings.read_text(encoding="utf-8"))

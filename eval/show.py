@@ -1,0 +1,87 @@
+"""Writes a comparison, or one result, to the terminal and as Markdown."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from eval.compare import AVERAGE, Comparison
+from eval.tables import NONE, Table, tables, task_title
+
+
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """Prints every table and note."""
+    for table in tables(comparison):
+        console.print(_rich(_narrow(table)))
+    for note in comparison.notes:
+        console.print(f"[yellow]{escape(note)}[/]")
+
+
+def comparison_markdown(comparison: Comparison) -> str:
+    """Every table and note as Markdown."""
+    parts = []
+    for table in tables(comparison):
+        lines = [table.header, ["---", *["---:"] * (len(table.header) - 1)], *table.rows]
+        parts.append(f"**{table.title}**\n\n" + "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines))
+    if comparison.notes:
+        parts.append("\n".join(f"- {note}" for note in comparison.notes))
+    return "\n\n".join(parts) + "\n"
+
+
+def print_results(results: Mapping[str, Any], console: Console) -> None:
+    """Prints one evaluation: a row per task and the average."""
+    k = max(task["k"] for task in results["tasks"].values())
+    header = ["", "n", "pass@1 %", "95 % interval"]
+    if k > 1:
+        header += [f"maj@{k} %", f"pass@{k} %"]
+    header += ["tokens: mean", "median", "max", "formatted %", "truncated %"]
+    rows = []
+    for task, row in [*results["tasks"].items(), (AVERAGE, results["average"])]:
+        low, high = row["ci95"]
+        cells = [
+            task_title(task),
+            str(row.get("n", "")),
+            f"{100 * row['pass@1']:.1f}",
+            f"{100 * low:.1f} to {100 * high:.1f}",
+        ]
+        if k > 1:
+            cells += [_share(row["maj@k"]), _share(row.get(f"pass@{k}"))]
+        cells += [_length(row.get(key)) for key in ("mean_tokens", "median_tokens", "max_tokens")]
+        rows.append([*cells, _share(row["formatted"]), _share(row["truncated"])])
+    console.print(_rich(Table("results", "Partial result" if results["partial"] else "Result", header, rows)))
+    for reason in results["partial_because"]:
+        console.print(f"[yellow]partial: {escape(reason)}[/]")
+    for name, count in results["grader"].items():
+        if count:
+            console.print(f"[yellow]grader: {count} responses {name.replace('_', ' ')} and counted as wrong[/]")
+
+
+def _narrow(table: Table) -> Table:
+    """Tasks as rows where there are fewer results than tasks: it fits into 80 columns."""
+    if len(table.rows) >= len(table.header) - 1:
+        return table
+    header, *rows = (list(cells) for cells in zip(table.header, *table.rows, strict=True))
+    return Table(table.name, table.title, header, rows)
+
+
+def _rich(table: Table) -> RichTable:
+    rich = RichTable(title=escape(table.title), title_justify="left", title_style="bold", header_style="")
+    for i, heading in enumerate(table.header):
+        rich.add_column(escape(heading), justify="left" if i == 0 else "right", overflow="fold")
+    for row in table.rows:
+        rich.add_row(*map(escape, row))
+    return rich
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _share(value: float | None) -> str:
+    return NONE if value is None else f"{100 * value:.1f}"
+
+
+def _length(value: float | None) -> str:
+    return NONE if value is None else f"{value:.0f}"
