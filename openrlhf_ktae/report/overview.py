@@ -11,6 +11,8 @@ from openrlhf_ktae.report.run_folder import Run
 
 TOP = 12
 DRAWN = 5
+MIN_MEAN = 0.01
+"""Tokens whose mean value is nearer to 0 are neither positive nor negative."""
 
 
 @dataclass
@@ -65,7 +67,8 @@ def top_run_tokens(
     most = max((history.groups for history in histories.values()), default=0)
     needed = max(3, round(0.05 * most)) if most >= 3 else 1
     kept = sorted(
-        ((t, h) for t, h in histories.items() if h.groups >= needed and h.mean), key=lambda item: item[1].mean
+        ((t, h) for t, h in histories.items() if h.groups >= needed and abs(h.mean) >= MIN_MEAN),
+        key=lambda item: item[1].mean,
     )
     negative = [_row(token, history) for token, history in kept[:count] if history.mean < 0]
     positive = [_row(token, history) for token, history in reversed(kept[-count:]) if history.mean > 0]

@@ -103,7 +103,7 @@ def write_run_json(folder: Path, name: str, seed: int, status: str, config: Ktae
             "run": {"output": str(folder)},
         },
         "versions": {"openrlhf": "0.11.2", "torch": "2.13.0"},
-        "git_commit": "0123abcd",
+        "git_commit": "0123456789" * 4 + "+changes",
         "seed": seed,
         "model": "tiny-qwen2-1m",
     }

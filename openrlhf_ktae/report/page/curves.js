@@ -26,7 +26,7 @@ function smoothed(values, weight) {
     if (value == null) return null;
     sum = weight * sum + (1 - weight) * value;
     mass = weight * mass + (1 - weight);
-    return sum / mass;
+    return Number((sum / mass).toPrecision(6)); // a constant stays one: no axis over rounding errors
   });
 }
 
