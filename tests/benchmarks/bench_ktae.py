@@ -25,7 +25,7 @@ from ktae_rollouts import VOCABULARY, Rollouts, realistic_rollouts  # noqa: E402
 from openrlhf_ktae.advantage import key_token_values  # noqa: E402
 from openrlhf_ktae.advantage.association import association  # noqa: E402
 
-console = Console()
+console = Console(width=max(110, Console().width))
 
 
 @numba.njit(nogil=True)
@@ -134,7 +134,7 @@ def measure(rollouts: Rollouts, title: str, repeats: int, with_dictionary: bool,
     ]
     if with_dictionary:
         cases.append(("dictionaries in Python, per group", lambda: dictionary_values(rollouts), 1))
-    table = Table("", title=f"{title}: {tokens:,} tokens", width=110)
+    table = Table("", title=f"{title}: {tokens:,} tokens")
     for column in ("median s", "fastest s", "ns per token", "fastest", "x I/O floor", "fastest", "extra MiB"):
         table.add_column(column, justify="right")
     floors = None
