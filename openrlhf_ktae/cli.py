@@ -29,14 +29,32 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved configuration and OpenRLHF's command line, then stop.")
     ] = False,
-    resume: Annotated[
-        Path | None, typer.Option(help="A run folder to go on with, from its newest checkpoint.")
-    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="A run folder to go on with, from its newest checkpoint.")] = None,
 ) -> None:
     """Train a recipe with OpenRLHF's loop: Ray, vLLM, DeepSpeed, and key-token advantages in the experience maker."""
     from openrlhf_ktae.training.command import train_command
 
     raise typer.Exit(train_command(recipe, overrides or [], dry_run, resume))
+
+
+@app.command()
+def merge(
+    checkpoint: Annotated[Path, typer.Argument(help="A run folder, or one checkpoint in it (.../global_step20).")],
+    output: Annotated[Path, typer.Argument(help="New folder for the Hugging Face model.")],
+    base: Annotated[
+        str | None, typer.Option(help="Model with the configuration and tokenizer; default: what run.json says.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
+    check: Annotated[
+        bool, typer.Option("--verify/--no-verify", help="Load the result and compare log-probabilities.")
+    ] = True,
+    push: Annotated[str | None, typer.Option(metavar="OWNER/NAME", help="Upload to this hub repository.")] = None,
+    public: Annotated[bool, typer.Option("--public", help="Make a new hub repository public.")] = False,
+) -> None:
+    """Turn a DeepSpeed checkpoint (ZeRO 1, 2 or 3, any number of workers) into a Hugging Face folder."""
+    from openrlhf_ktae.training.merge import merge_command
+
+    raise typer.Exit(merge_command(checkpoint, output, base, dtype, check, push, public))
 
 
 app.command()(report)

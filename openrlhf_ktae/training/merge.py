@@ -1,0 +1,278 @@
+"""From a DeepSpeed checkpoint of any ZeRO stage and world size to a Hugging Face folder that loads anywhere."""
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from openrlhf_ktae.training.run_log import RunFolder
+
+MAX_LOG_PROB_DIFFERENCE = 1e-3
+"""The written folder, loaded again, may differ by this much (nats) from the weights it was written from."""
+
+_CHECKED_TOKENS = 64
+
+
+class MergeError(ValueError):
+    """A checkpoint that cannot be merged; the message names what was found and the way out."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A DeepSpeed checkpoint and the run it belongs to."""
+
+    folder: Path
+    """What DeepSpeed saved into: it holds ``latest`` and a folder per tag."""
+    tag: str
+    run: RunFolder | None
+
+    @property
+    def step(self) -> int | None:
+        """The optimisation step in the tag (``global_step20``: 20)."""
+        digits = self.tag.rpartition("step")[2]
+        return int(digits) if digits.isdigit() else None
+
+
+def find_checkpoint(path: Path) -> Checkpoint:
+    """Finds the checkpoint meant by a run folder, its ``checkpoints`` folder, or one checkpoint (``global_step20``).
+
+    Raises:
+        MergeError: there is none; the message says which are there.
+    """
+    if not path.is_dir():
+        raise MergeError(f"checkpoint: {path} is no folder")
+    path = path.resolve()
+    run = next((RunFolder(parent) for parent in (path, *path.parents) if (parent / "run.json").is_file()), None)
+    if any(path.glob("*_model_states.pt")):
+        return Checkpoint(path.parent, path.name, run)
+    for folder in (path, path / "_actor", path / "checkpoints" / "_actor"):
+        if (folder / "latest").is_file():
+            tag = (folder / "latest").read_text(encoding="utf-8").strip()
+            if not (folder / tag).is_dir():
+                there = ", ".join(sorted(child.name for child in folder.iterdir() if child.is_dir())) or "none"
+                raise MergeError(f"checkpoint: {folder}/latest names {tag}, which is not there (there: {there})")
+            return Checkpoint(folder, tag, run)
+    raise MergeError(
+        f"checkpoint: {path} holds no DeepSpeed checkpoint; name a run folder that has checkpoints/_actor "
+        "(ckpt.save_steps writes it), or one of its global_step folders"
+    )
+
+
+def merge(path: Path, output: Path, base: str | None = None, dtype: torch.dtype = torch.bfloat16) -> Checkpoint:
+    """Writes a checkpoint's policy as safetensors with configuration, tokenizer, generation options and a model card.
+
+    Args:
+        path: a run folder or a checkpoint in it.
+        output: a new or empty folder.
+        base: the model whose configuration and tokenizer the policy has; None: what run.json says.
+        dtype: of the written weights.
+
+    Raises:
+        MergeError: no checkpoint, no base model, or weights that do not belong to the base model.
+    """
+    checkpoint = find_checkpoint(path)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise MergeError(f"output: {output} exists and is not empty; name a new folder")
+    base = base or _base_model(checkpoint)
+    state = _read_weights(checkpoint, dtype)
+    model = _empty_model(base, dtype)
+    state = _fitting(state, model, base)
+    model.load_state_dict(state, strict=False, assign=True)
+    model.tie_weights()
+    model.save_pretrained(output)
+    _copy_tokenizer(base, output)
+    (output / "README.md").write_text(model_card(checkpoint, base, dtype), encoding="utf-8")
+    return checkpoint
+
+
+def verify(checkpoint: Checkpoint, output: Path, base: str | None = None) -> float:
+    """Loads the written folder and compares log-probabilities with those of the checkpoint's weights.
+
+    Returns:
+        the largest absolute difference in nats over a sequence of tokens.
+
+    Raises:
+        MergeError: it is above MAX_LOG_PROB_DIFFERENCE, or no number.
+    """
+    from transformers import AutoModelForCausalLM
+
+    written = AutoModelForCausalLM.from_pretrained(output)
+    base = base or _base_model(checkpoint)
+    direct = _empty_model(base, written.dtype)
+    direct.load_state_dict(_fitting(_read_weights(checkpoint, written.dtype), direct, base), strict=False, assign=True)
+    direct.tie_weights()
+    token_ids = torch.randint(written.config.vocab_size, (1, _CHECKED_TOKENS), generator=torch.manual_seed(0))
+    difference = (log_probs(written, token_ids) - log_probs(direct, token_ids)).abs().max().item()
+    if not difference <= MAX_LOG_PROB_DIFFERENCE:
+        raise MergeError(
+            f"output: log-probabilities of {output} differ by {difference:.3g} nats from the checkpoint's, expected at "
+            f"most {MAX_LOG_PROB_DIFFERENCE}; do not use it"
+        )
+    return difference
+
+
+@torch.no_grad()
+def log_probs(model: Any, token_ids: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities (B, T-1) in nats of each token after the ones before it."""
+    logits = model.eval()(token_ids).logits[:, :-1].float()
+    return logits.log_softmax(-1).gather(-1, token_ids[:, 1:, None]).squeeze(-1)
+
+
+def _base_model(checkpoint: Checkpoint) -> str:
+    if checkpoint.run is None:
+        raise MergeError(
+            f"checkpoint: no run.json above {checkpoint.folder}, so the model it started from is not known; name it "
+            "with --base (a model folder or a hub id)"
+        )
+    settings = checkpoint.run.read()["config"]["openrlhf"]
+    if settings.get("ds.lora.rank", 0):
+        raise MergeError(
+            f"checkpoint: trained with ds.lora.rank {settings['ds.lora.rank']}; its adapter stands in the run's model/ "
+            "folder, merge that with peft (PeftModel.merge_and_unload)"
+        )
+    return settings["actor.model_name_or_path"]
+
+
+def _read_weights(checkpoint: Checkpoint, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    # Merging needs no GPU, and DeepSpeed would probe for one when it is imported.
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+
+    folder = checkpoint.folder / checkpoint.tag
+    if not any(folder.glob("*_optim_states.pt")):
+        raise MergeError(
+            f"checkpoint: {folder} holds no optimizer states (*_optim_states.pt), which hold the full-precision "
+            "weights; it is incomplete, or was not written by ZeRO 1, 2 or 3"
+        )
+    state = get_fp32_state_dict_from_zero_checkpoint(str(checkpoint.folder), checkpoint.tag)
+    return {name: tensor.to(dtype) for name, tensor in state.items()}  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def _empty_model(base: str, dtype: torch.dtype) -> Any:
+    from accelerate import init_empty_weights
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+    config = AutoConfig.from_pretrained(base)
+    with init_empty_weights(include_buffers=False):
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    with suppress(OSError):  # a base model without one: Transformers' defaults are written
+        model.generation_config = GenerationConfig.from_pretrained(base)
+    return model
+
+
+def _fitting(state: dict[str, torch.Tensor], model: Any, base: str) -> dict[str, torch.Tensor]:
+    """The weights under the model's names; a tied output layer is not stored twice."""
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    tied = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
+    missing = sorted(expected.keys() - state.keys() - tied)
+    surplus = sorted(state.keys() - expected.keys())
+    if missing or surplus:
+        raise MergeError(
+            f"checkpoint: its weights are not those of {base}: {len(missing)} missing {missing[:3]}, {len(surplus)} "
+            f"unknown {surplus[:3]}; name the right model with --base"
+        )
+    for name, tensor in state.items():
+        if tensor.shape != expected[name]:
+            raise MergeError(
+                f"checkpoint: {name} has shape {tuple(tensor.shape)}, {base} has {tuple(expected[name])}; name the "
+                "right model with --base"
+            )
+    return {name: tensor for name, tensor in state.items() if name not in tied}
+
+
+def _copy_tokenizer(base: str, output: Path) -> None:
+    from transformers import AutoTokenizer
+
+    AutoTokenizer.from_pretrained(base).save_pretrained(output)
+
+
+def model_card(checkpoint: Checkpoint, base: str, dtype: torch.dtype) -> str:
+    """The README.md of a merged model: where it comes from, what it reached, and every option."""
+    run = checkpoint.run.read() if checkpoint.run else {}
+    front = ["---", "library_name: transformers", "pipeline_tag: text-generation", "tags: [openrlhf, ktae]"]
+    front += [] if Path(base).exists() else [f"base_model: {base}"]
+    name = run.get("name", checkpoint.tag)
+    data = run.get("config", {}).get("openrlhf", {}).get("data.prompt_dataset")
+    facts = {
+        "Checkpoint": checkpoint.tag,
+        "Trained from": Path(base).name if Path(base).exists() else base,
+        "Recipe": run.get("recipe"),
+        "Data": Path(data).name if data else None,
+        "Weights": str(dtype).removeprefix("torch."),
+        "Seed": run.get("seed"),
+        "Commit": run.get("git_commit"),
+        "Versions": ", ".join(f"{package} {version}" for package, version in run.get("versions", {}).items()),
+    }
+    lines = [*front, "---", "", f"# {name}", ""]
+    lines += [f"- {title}: {value}" for title, value in facts.items() if value not in (None, "")]
+    if checkpoint.run:
+        lines += _metrics_section(checkpoint) + _options_section(run)
+    return "\n".join(lines) + "\n"
+
+
+def _metrics_section(checkpoint: Checkpoint) -> list[str]:
+    assert checkpoint.run is not None
+    upto = [line for line in checkpoint.run.metrics() if checkpoint.step is None or line["step"] <= checkpoint.step]
+    lines = []
+    for kind, title in (("eval", "Evaluation"), ("train", "Training")):
+        last = next((line for line in reversed(upto) if line["kind"] == kind), None)
+        if last:
+            numbers = {k: v for k, v in last.items() if isinstance(v, int | float) and ("/" in k or k == "kl")}
+            shown = {k: v for k, v in numbers.items() if not k.startswith("timing/")}
+            lines += ["", f"## {title}, step {last['step']}", "", "| metric | value |", "|---|---:|"]
+            lines += [f"| {name} | {value:.4g} |" for name, value in shown.items()]
+    return lines
+
+
+def _options_section(run: dict[str, Any]) -> list[str]:
+    # A card is public: of local paths only the last part.
+    sections = {
+        section: {name: Path(value).name if _is_path(value) else value for name, value in options.items()}
+        for section, options in run["config"].items()
+        if section != "run"
+    }
+    return ["", "## Options", "", "```json", json.dumps(sections, indent=2), "```"]
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("/")
+
+
+def push(folder: Path, repository: str, private: bool = True) -> str:
+    """Uploads a merged folder to the hub, with the token of HF_TOKEN or `hf auth login`; returns its address."""
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    address = api.create_repo(repository, private=private, exist_ok=True)
+    api.upload_folder(repo_id=repository, folder_path=str(folder), commit_message="Add merged weights")
+    return str(address)
+
+
+_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+
+def merge_command(
+    path: Path, output: Path, base: str | None, dtype: str, check: bool, repository: str | None, public: bool
+) -> int:
+    """``openrlhf-ktae merge``; returns the exit code. Input errors are printed as one sentence."""
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        if dtype not in _DTYPES:
+            raise MergeError(f"--dtype: got {dtype}, expected {', '.join(_DTYPES)}")
+        checkpoint = merge(path, output, base, _DTYPES[dtype])
+        console.print(f"{checkpoint.tag} of {checkpoint.folder} merged into {output} ({dtype})")
+        if check:
+            difference = verify(checkpoint, output, base)
+            console.print(f"Loaded again: log-probabilities differ by {difference:.2g} nats at most")
+        if repository:
+            console.print(f"Uploaded to {push(output, repository, private=not public)}")
+    except ValueError as error:
+        Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"error {error}")
+        return 2
+    return 0
