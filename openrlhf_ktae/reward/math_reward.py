@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from openrlhf_ktae.config import RewardConfig
-from openrlhf_ktae.reward.grading import Verdict, gold_answers, grade_many
+from openrlhf_ktae.reward.grading import Grader, Verdict, gold_answers
 
 OPTIONS_VARIABLE = "OPENRLHF_KTAE_REWARD"
 """Environment variable with the options (:class:`openrlhf_ktae.config.RewardConfig`) as JSON."""
@@ -29,6 +29,13 @@ logger = logging.getLogger(__name__)
 def options() -> RewardConfig:
     """The options of this process, from :data:`OPTIONS_VARIABLE`; unset means the defaults."""
     return RewardConfig.model_validate_json(os.environ.get(OPTIONS_VARIABLE) or "{}")
+
+
+@cache
+def grader() -> Grader:
+    """The grader of this process, with the limits of :func:`options`."""
+    config = options()
+    return Grader(config.workers, config.deadline_seconds, config.memory_limit_mb, config.cache_size)
 
 
 def reward_func(queries: list[str], prompts: list[str], labels: list[Any], **kwargs: Any) -> dict[str, Any]:
@@ -46,7 +53,7 @@ def reward_func(queries: list[str], prompts: list[str], labels: list[Any], **kwa
         broken).
     """
     config = options()
-    verdicts = [_verdict(*row, config) for row in zip(queries, prompts, labels, strict=True)]
+    verdicts = _verdicts(queries, prompts, labels, config)
     rewards = [_reward(verdict, config) for verdict in verdicts]
     return {
         "rewards": torch.tensor(rewards, dtype=torch.float32),
@@ -103,16 +110,32 @@ def response_of(query: str, prompt: str) -> str | None:
     return None
 
 
-def _verdict(query: str, prompt: str, label: Any, config: RewardConfig) -> Verdict:
-    try:
-        golds = decode_label(label)
+def _verdicts(queries: list[str], prompts: list[str], labels: list[Any], config: RewardConfig) -> list[Verdict]:
+    verdicts: list[Verdict | None] = []
+    pairs: list[tuple[str, list[str]]] = []
+    for query, prompt, label in zip(queries, prompts, labels, strict=True):
         response = response_of(query, prompt)
+        try:
+            golds = list(decode_label(label))
+        except ValueError as error:
+            verdicts.append(_failure(f"label: {error}"))
+            continue
         if response is None:
-            return Verdict(False, "", False, "error: prompt not found in query")
-        return grade_many([(response, list(golds))], config.answer_style)[0]
-    except Exception as error:  # OpenRLHF would swallow it and lose the rollout; here it is a counted reason
-        logger.warning("grader: %s: %s", type(error).__name__, error)
-        return Verdict(False, "", False, f"error: {type(error).__name__}: {error}")
+            verdicts.append(_failure("prompt not found in query"))
+            continue
+        verdicts.append(None)
+        pairs.append((response, golds))
+    try:
+        graded = iter(grader().grade_many(pairs, config.answer_style))
+        return [next(graded) if verdict is None else verdict for verdict in verdicts]
+    except Exception as error:  # OpenRLHF would swallow it and lose the rollouts; here it is a counted reason
+        failure = _failure(f"{type(error).__name__}: {error}")
+        return [failure if verdict is None else verdict for verdict in verdicts]
+
+
+def _failure(reason: str) -> Verdict:
+    logger.warning("grader: %s", reason)
+    return Verdict(False, "", False, f"error: {reason}")
 
 
 def _reward(verdict: Verdict, config: RewardConfig) -> float:
