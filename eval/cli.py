@@ -16,6 +16,80 @@ app = typer.Typer(
 
 
 @app.command()
+def run(
+    model: Annotated[str, typer.Option(help="Model folder or Hub id; with --base-url the name the server gives it.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of the evaluation; runs/evaluation/<model> if not given.")
+    ] = None,
+    data: Annotated[
+        str,
+        typer.Option(
+            envvar="OPENRLHF_KTAE_EVALUATION_SUITE",
+            help="The benchmark suite: a save_to_disk folder, or owner/name@commit of the Hub.",
+        ),
+    ] = "data/evaluation_suite",
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option(help="Benchmarks, separated by commas or given several times; all five if not given."),
+    ] = None,
+    benchmark: Annotated[
+        list[Path] | None, typer.Option(help="YAML file of a benchmark of your own; may be given several times.")
+    ] = None,
+    template: Annotated[str, typer.Option(help="Prompt template; see docs/evaluation.md.")] = "qwen_math",
+    limit: Annotated[
+        int | None, typer.Option(help="Only so many problems of each benchmark (a partial result).")
+    ] = None,
+    n: Annotated[int, typer.Option(help="Samples per problem.")] = 1,
+    temperature: Annotated[float, typer.Option(help="Sampling temperature; 0 is greedy.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Nucleus sampling.")] = 1.0,
+    max_tokens: Annotated[int, typer.Option(help="Most tokens of a response.")] = 3000,
+    max_model_len: Annotated[int, typer.Option(help="Most tokens of prompt and response.")] = 4096,
+    seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
+    tokenizer: Annotated[str | None, typer.Option(help="Tokenizer folder or Hub id; the model's if not given.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Commit of a Hub model.")] = None,
+    dtype: Annotated[str, typer.Option(help="Precision of the weights.")] = "bfloat16",
+    engines: Annotated[
+        int | None, typer.Option(help="vLLM engines as Ray actors; one in this process if not given.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster of the engines, e.g. auto; one is started if not given.")
+    ] = None,
+    base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible server, e.g. http://host:8000/v1.")] = None,
+    concurrency: Annotated[int, typer.Option(help="Samples asked of the server at a time.")] = 64,
+    tensor_parallel: Annotated[int, typer.Option(help="GPUs of one engine.")] = 1,
+    gpu_memory_utilization: Annotated[float, typer.Option(help="Share of the GPU's memory for vLLM.")] = 0.9,
+    kv_cache_mib: Annotated[
+        int | None, typer.Option(help="Key-value cache in MiB; vLLM's choice on GPU, 256 on CPU if not given.")
+    ] = None,
+) -> None:
+    """Evaluate a model. Called again, it goes on where it stopped; a finished evaluation is only shown."""
+    from rich.console import Console
+
+    from eval.progress import GradingProgress
+    from eval.run import RunOptions
+    from eval.run import run as run_evaluation
+    from eval.show import print_results
+
+    console = Console()
+    folder = output or Path("runs/evaluation") / Path(model).name
+    options = RunOptions(
+        model, data, folder, _split(tasks), benchmark or [], template, limit, n, temperature, top_p, max_tokens,
+        max_model_len, seed, tokenizer, revision, dtype, engines, address, base_url, concurrency, tensor_parallel,
+        gpu_memory_utilization, kv_cache_mib,
+    )  # fmt: skip
+    with _clear_errors(folder), GradingProgress(console) as progress:
+        results = run_evaluation(options, progress, lambda text: console.print(f"[yellow]warning: {text}[/]"))
+    print_results(results, console)
+    console.print(f"[dim]{folder}/results.json[/]", highlight=False)
+
+
+def _split(names: list[str] | None) -> list[str] | None:
+    if not names:
+        return None
+    return [part.strip() for name in names for part in name.split(",") if part.strip()]
+
+
+@app.command()
 def grade(
     file: Annotated[
         Path, typer.Argument(help="Answers as JSON lines or JSON: outputs.jsonl, or somebody else's file.")
@@ -70,12 +144,23 @@ def compare(
 
 
 class _clear_errors:
-    """Ends the program with the message of a ValueError alone: it names what was wrong and the way out."""
+    """Ends the program with the message of an error alone: it names what was wrong and the way out."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        from eval.backends import BackendError
+
+        if isinstance(error, BackendError | KeyboardInterrupt):
+            print(f"error: {error or 'interrupted'}", file=sys.stderr)
+            print(
+                f"What was generated is kept in {self._folder}; the same command goes on from there.", file=sys.stderr
+            )
+            raise typer.Exit(130 if isinstance(error, KeyboardInterrupt) else 1) from None
         if isinstance(error, ValueError | OSError):
             print(f"error: {error}", file=sys.stderr)
             raise typer.Exit(2) from None

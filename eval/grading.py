@@ -32,7 +32,7 @@ def grade_samples(
     for start in range(0, len(samples), _BATCH):
         batch = samples[start : start + _BATCH]
         verdicts: dict[int, Any] = {}
-        for style in sorted({styles[sample.task] for sample in batch}):
+        for style in {styles[sample.task]: None for sample in batch}:
             places = [i for i, sample in enumerate(batch) if styles[sample.task] == style]
             graded = grade_many([(batch[i].output, list(batch[i].answers)) for i in places], style)
             verdicts |= dict(zip(places, graded, strict=True))
@@ -84,7 +84,9 @@ def grade_file(
     samples = read_samples(path)
     on_start(len(samples))
     before = _settings_beside(path)
-    styles = {sample.task: style or before.get("answer_styles", {}).get(sample.task, "boxed") for sample in samples}
+    styles: dict[str, AnswerStyle] = {
+        sample.task: style or before.get("answer_styles", {}).get(sample.task, "boxed") for sample in samples
+    }
     records = grade_samples(samples, styles, on_graded)
     settings = {"graded_from": path.name, **before, "answer_styles": dict(sorted(styles.items()))}
     results = summarise(records, settings, equivalence())

@@ -149,7 +149,7 @@ def _task_axis(figure: graph_objects.Figure, tasks: list[str]) -> graph_objects.
 
 
 def _script(figure: graph_objects.Figure) -> Markup:
-    data = json.loads(figure.to_json())
+    data = json.loads(figure.to_json() or "")
     data["layout"].pop("template", None)
     # A label must not be able to end the script element it stands in.
     data["layout"]["xaxis"]["automargin"] = True

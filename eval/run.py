@@ -1,0 +1,252 @@
+"""``run``: generate, grade as responses come, keep everything, go on where an earlier run stopped."""
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from eval.backends import Backend, BackendError, Completion, EngineOptions, Key, Request, Sampling
+from eval.foreign import Sample
+from eval.grading import equivalence, grade_samples
+from eval.model import check_folder, fingerprint, load_tokenizer, template_warning, tokenize
+from eval.records import Record
+from eval.results import summarise
+from eval.store import Store
+from eval.suite import Task, load_tasks
+from openrlhf_ktae.data.benchmarks import Problem
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Everything the command line says."""
+
+    model: str
+    data: str
+    output: Path
+    tasks: list[str] | None = None
+    benchmarks: list[Path] = field(default_factory=list)
+    template: str = "qwen_math"
+    limit: int | None = None
+    n: int = 1
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 3000
+    max_model_len: int = 4096
+    seed: int = 0
+    tokenizer: str | None = None
+    revision: str | None = None
+    dtype: str = "bfloat16"
+    engines: int | None = None
+    address: str | None = None
+    base_url: str | None = None
+    concurrency: int = 64
+    tensor_parallel: int = 1
+    gpu_memory_utilization: float = 0.9
+    kv_cache_mib: int | None = None
+
+    def check(self) -> None:
+        """ValueError for values that cannot be."""
+        longest = self.max_model_len - 1
+        bounds = {
+            "n": (self.n >= 1, "at least 1"),
+            "temperature": (self.temperature >= 0, "at least 0"),
+            "top-p": (0 < self.top_p <= 1, "above 0, at most 1"),
+            "max-tokens": (1 <= self.max_tokens <= longest, f"1 to {longest} (--max-model-len)"),
+            "engines": (self.engines is None or self.engines >= 1, "at least 1"),
+            "concurrency": (self.concurrency >= 1, "at least 1"),
+        }
+        for name, (is_fine, expected) in bounds.items():
+            if not is_fine:
+                raise ValueError(f"{name}: got {getattr(self, name.replace('-', '_'))}, expected {expected}")
+        if self.n > 1 and self.temperature == 0:
+            raise ValueError(
+                f"n: {self.n} samples at temperature 0 are all the same; set --temperature or leave out --n"
+            )
+        if self.base_url and (self.engines or self.address):
+            raise ValueError("base-url: a server has its own engines; leave out --engines and --address")
+        if self.address and not self.engines:
+            raise ValueError("address: a Ray cluster needs --engines, the number of engines on it")
+
+
+class Watcher(Protocol):
+    """What is told about the progress."""
+
+    def start(self, total: int, done: Sequence[Record] = (), description: str = ...) -> None:
+        """The number of samples, and those that are there already."""
+        ...
+
+    def graded(self, records: Sequence[Record]) -> None:
+        """New graded samples."""
+        ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """A sample that is to be generated and graded."""
+
+    request: Request
+    problem: Problem
+
+
+def run(options: RunOptions, watcher: Watcher, warn: Callable[[str], None]) -> dict[str, Any]:
+    """Runs an evaluation, or what is left of it; the content of results.json.
+
+    Whatever ends it early (an error, Ctrl-C), the samples so far are kept and results.json says ``partial``.
+
+    Raises:
+        ValueError: options, data or model that cannot be used.
+        BackendError: the engine or the server ended.
+    """
+    options.check()
+    if not options.base_url:
+        from eval.backends.engine import prepare_environment
+
+        prepare_environment()
+        check_folder(options.model, needs_tokenizer=options.tokenizer is None)
+    tasks = load_tasks(options.data, options.tasks, options.benchmarks, options.template, options.limit)
+    tokenizer = _tokenizer(options, tasks, warn)
+    jobs = make_jobs(tasks, options, tokenizer)
+    styles = {task.name: task.template.answer_style for task in tasks}
+    settings = _settings(options, tasks)
+    expected = {task.name: len(task.problems) * options.n for task in tasks}
+    results: dict[str, Any] = {}
+    with Store(options.output, settings) as store:
+        watcher.start(len(jobs), store.records, "generating")
+        left = [job for job in jobs if job.request.key not in store.done]
+        try:
+            if left:
+                sampling = Sampling(options.temperature, options.top_p)
+                backend = make_backend(options, sampling)
+                try:
+                    for records in _graded(backend, left, sampling, styles):
+                        store.append(records)
+                        watcher.graded(records)
+                finally:
+                    backend.close()
+        finally:
+            if store.records:
+                results = summarise(store.records, settings, equivalence(), expected)
+                store.write_results(results)
+    return results
+
+
+def make_jobs(tasks: Sequence[Task], options: RunOptions, tokenizer: Any) -> list[Job]:
+    """Every sample of an evaluation, in order.
+
+    Raises:
+        ValueError: a prompt that leaves no room for a response.
+    """
+    jobs = []
+    for task in tasks:
+        for problem in task.problems:
+            prompt = task.template.render(problem.problem, tokenizer)
+            token_ids = tokenize(prompt, task.template, tokenizer) if tokenizer is not None else None
+            room = options.max_model_len - len(token_ids or ())
+            if room < 1:
+                raise ValueError(
+                    f"{task.name}, problem {problem.index}: the prompt has {len(token_ids or ())} tokens, "
+                    f"max-model-len is {options.max_model_len}; raise --max-model-len"
+                )
+            for sample in range(options.n):
+                key = (task.name, problem.index, sample)
+                request = Request(
+                    key, prompt, token_ids, min(options.max_tokens, room), _seed(options.seed, key), task.template.stop
+                )
+                jobs.append(Job(request, problem))
+    return jobs
+
+
+def make_backend(options: RunOptions, sampling: Sampling) -> Backend:
+    """The backend that the options ask for."""
+    if options.base_url:
+        from eval.backends.server import ServerBackend
+
+        return ServerBackend(options.base_url, options.model, options.concurrency)
+    engine = EngineOptions(
+        options.model,
+        options.tokenizer or options.model,
+        options.revision,
+        options.max_model_len,
+        options.dtype,
+        options.seed,
+        options.tensor_parallel,
+        options.gpu_memory_utilization,
+        options.kv_cache_mib,
+    )
+    if options.engines:
+        from eval.backends.ray_engines import RayBackend
+
+        return RayBackend(engine, sampling, options.engines, options.address)
+    from eval.backends.engine import LocalBackend
+
+    return LocalBackend(engine, sampling)
+
+
+def _graded(
+    backend: Backend, jobs: Sequence[Job], sampling: Sampling, styles: dict[str, Any]
+) -> Iterator[list[Record]]:
+    waiting: dict[Key, Job] = {job.request.key: job for job in jobs}
+    for finished in backend.generate([job.request for job in jobs], sampling):
+        yield grade_samples([_sample(waiting.pop(one.key), one) for one in finished], styles)
+    if waiting:
+        raise BackendError(f"{len(waiting)} of {len(jobs)} samples never came back; run it again")
+
+
+def _sample(job: Job, completion: Completion) -> Sample:
+    problem = job.problem
+    task, index, sample = completion.key
+    return Sample(
+        task,
+        index,
+        sample,
+        problem.problem,
+        problem.answers,
+        job.request.prompt,
+        completion.text,
+        completion.tokens,
+        completion.finish_reason,
+        problem.difficulty,
+    )
+
+
+def _seed(seed: int, key: Key) -> int:
+    """A seed of its own for every sample, so that a resumed run draws what an uninterrupted one would."""
+    return zlib.crc32(f"{seed}/{'/'.join(map(str, key))}".encode())
+
+
+def _tokenizer(options: RunOptions, tasks: Sequence[Task], warn: Callable[[str], None]) -> Any:
+    templates = {task.template.name: task.template for task in tasks}
+    needs_chat = [name for name, template in templates.items() if template.uses_chat_template]
+    if options.base_url and options.tokenizer is None:
+        if needs_chat:
+            raise ValueError(f"template {needs_chat[0]!r} needs the model's chat template; pass --tokenizer")
+        warn("no --tokenizer: the server tokenizes the prompts, and prompt lengths are not checked")
+        return None
+    tokenizer = load_tokenizer(options.tokenizer or options.model, options.revision)
+    for template in templates.values():
+        if warning := template_warning(template, tokenizer):
+            warn(warning)
+    return tokenizer
+
+
+def _settings(options: RunOptions, tasks: Sequence[Task]) -> dict[str, Any]:
+    """What decides the numbers. Not in it: where the engines run and how many they are."""
+    return {
+        "model": options.model,
+        "model_fingerprint": None if options.base_url else fingerprint(options.model, options.revision),
+        "revision": options.revision,
+        "tokenizer": options.tokenizer,
+        "dtype": None if options.base_url else options.dtype,
+        "template": options.template,
+        "templates": {task.name: task.template.text for task in tasks},
+        "answer_styles": {task.name: task.template.answer_style for task in tasks},
+        "data": {task.name: {"fingerprint": task.fingerprint, "problems": task.total} for task in tasks},
+        "limit": options.limit,
+        "n": options.n,
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "max_tokens": options.max_tokens,
+        "max_model_len": options.max_model_len,
+        "seed": options.seed,
+    }

@@ -1,0 +1,142 @@
+"""What is asked: the five benchmarks and the user's own, each with its prompt template."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from openrlhf_ktae.data.benchmarks import BENCHMARKS, Problem, answers_of, fingerprint, load_benchmarks
+from openrlhf_ktae.data.templates import Template, template
+
+
+@dataclass(frozen=True)
+class Task:
+    """Problems of one benchmark and how they are asked."""
+
+    name: str
+    problems: list[Problem]
+    template: Template
+    fingerprint: str
+    """Checksum of all problems and answers, before any limit."""
+    total: int
+    """Number of problems before any limit."""
+
+
+class Columns(BaseModel):
+    """Names of the columns of a user's benchmark."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    problem: str = "problem"
+    answer: str = "answer"
+    """Text, a number, or a list of either (any one counts)."""
+    difficulty: str | None = None
+
+
+class UserBenchmark(BaseModel):
+    """A benchmark of the user's own, as its YAML file says it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    path: str
+    """A .jsonl, .json, .csv or .parquet file, or a ``save_to_disk`` folder; relative to the YAML file."""
+    split: str | None = None
+    """Which split of a folder that has several."""
+    columns: Columns = Columns()
+    template: str | None = None
+    """Prompt template; that of the command line if not given."""
+
+
+def load_tasks(
+    data: str, names: Sequence[str] | None, benchmarks: Sequence[Path], template_name: str, limit: int | None
+) -> list[Task]:
+    """The tasks of an evaluation.
+
+    Args:
+        data: the suite: a ``save_to_disk`` folder or ``owner/name@commit`` of the Hub.
+        names: tasks of the suite; None: all five, or none of them where ``benchmarks`` are given.
+        benchmarks: YAML files of :class:`UserBenchmark`.
+        template_name: prompt template of every task that names none itself.
+        limit: only the first so many problems of each task.
+
+    Raises:
+        ValueError: unknown task or template, data that differ from the published suite, a broken benchmark file.
+    """
+    default = template(template_name)
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit: got {limit}, expected at least 1; leave it out for all problems")
+    if names is None:
+        names = [] if benchmarks else list(BENCHMARKS)
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"tasks: {name!r} is named twice")
+    tasks = []
+    if names:
+        loaded = load_benchmarks(data, names)
+        tasks = [_task(name, problems, default) for name, problems in loaded.items()]
+    for path in benchmarks:
+        tasks.append(load_user_benchmark(path, default))
+        if tasks[-1].name in {*BENCHMARKS, *(task.name for task in tasks[:-1])}:
+            raise ValueError(f"{path}: name {tasks[-1].name!r} is taken by another task; choose another")
+    return [replace(task, problems=task.problems[:limit]) for task in tasks]
+
+
+def load_user_benchmark(path: Path, default: Template) -> Task:
+    """The task of a benchmark file.
+
+    Raises:
+        ValueError: the file or the data behind it is not as expected; names the field or the row.
+    """
+    try:
+        benchmark = UserBenchmark.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: cannot be read as YAML ({error})") from error
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
+        raise ValueError(f"{path}: {problems}; fields: {', '.join(UserBenchmark.model_fields)}") from error
+    rows = _rows(benchmark, path)
+    columns = benchmark.columns
+    problems = []
+    for index, row in enumerate(rows):
+        for column in (columns.problem, columns.answer, columns.difficulty):
+            if column is not None and column not in row:
+                raise ValueError(f"{path}, row {index}: no column {column!r}, found {', '.join(row)}; set columns")
+        answers = answers_of(row[columns.answer])
+        if not answers:
+            raise ValueError(f"{path}, row {index}: answer is {row[columns.answer]!r}, expected text or a number")
+        difficulty = row[columns.difficulty] if columns.difficulty else None
+        problems.append(Problem(benchmark.name, index, str(row[columns.problem]), answers, difficulty))
+    if not problems:
+        raise ValueError(f"{path}: no rows in {benchmark.path}")
+    return _task(benchmark.name, problems, template(benchmark.template) if benchmark.template else default)
+
+
+def _task(name: str, problems: list[Problem], asked_with: Template) -> Task:
+    return Task(name, problems, asked_with, fingerprint(problems), len(problems))
+
+
+_FORMATS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
+
+
+def _rows(benchmark: UserBenchmark, file: Path) -> Any:
+    from datasets import DatasetDict, load_dataset, load_from_disk
+
+    path = file.parent / benchmark.path
+    if path.is_dir():
+        data = load_from_disk(str(path))
+        if not isinstance(data, DatasetDict):
+            return data
+        if benchmark.split not in data:
+            raise ValueError(f"{file}: split is {benchmark.split!r}, expected one of {', '.join(map(str, data))}")
+        return data[benchmark.split]
+    if not path.is_file():
+        raise ValueError(f"{file}: path: no file or folder {path}")
+    if path.suffix not in _FORMATS:
+        raise ValueError(f"{file}: path: {path.name} ends in {path.suffix!r}, expected one of {', '.join(_FORMATS)}")
+    if path.stat().st_size == 0:
+        return []
+    return load_dataset(_FORMATS[path.suffix], data_files=str(path), split="train")
