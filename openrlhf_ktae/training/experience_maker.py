@@ -100,6 +100,8 @@ class KtaeExperienceMaker(RemoteExperienceMaker):
         self.metrics, self.key_token_values = {}, None
         if self.ktae.scale == 0:
             return experiences
+        if self.advantage_estimator == "group_norm":
+            _remove_rounding_of_equal_rewards(experiences, self.args)
         start = time.perf_counter()
         batch = RolloutBatch.from_experiences(experiences, self.args.rollout.n_samples_per_prompt)
         values = key_token_values(batch.token_ids, batch.mask, batch.correct, batch.group, self.ktae)
@@ -109,6 +111,25 @@ class KtaeExperienceMaker(RemoteExperienceMaker):
         self.metrics = batch_diagnostics(values, batch.mask, batch.correct, batch.group)
         self.metrics["timing/ktae"] = time.perf_counter() - start
         return experiences
+
+
+def _remove_rounding_of_equal_rewards(experiences: list[Any], args: Any) -> None:
+    """Makes the group_norm advantage of a group with equal rewards exactly 0.
+
+    experience_maker.py:284 divides the rounding error of the float32 mean by 1e-9: thirty rewards of 0.9 give every
+    token an advantage of 179, which reward.clip_range cuts to 10.
+    """
+    index = torch.tensor([row for experience in experiences for row in experience.index])
+    rewards = torch.cat([experience.rewards for experience in experiences])[torch.argsort(index)]
+    groups = rewards.view(-1, args.rollout.n_samples_per_prompt)
+    normed = (groups - groups.mean(-1, keepdim=True)) / (groups.std(-1, keepdim=True) + 1e-9)
+    if args.reward.clip_range:
+        normed = normed.clamp(*args.reward.clip_range)
+    are_equal = groups.amax(-1, keepdim=True) == groups.amin(-1, keepdim=True)
+    rounding = torch.where(are_equal, normed, 0.0).flatten()
+    for experience in experiences:
+        error = rounding[torch.tensor(experience.index)].unsqueeze(1)
+        experience.advantages = experience.advantages - error * experience.action_mask
 
 
 def _add(experience: Any, values: torch.Tensor) -> None:
