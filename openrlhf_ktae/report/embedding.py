@@ -20,6 +20,8 @@ from openrlhf_ktae.report.run_folder import Run
 SCRIPTS = ("start.js", "curves.js", "maps.js", "tokens.js", "views.js")
 CANDIDATE_BYTES = 64_000_000
 """Uncompressed bytes of rollouts read per run, spread over its steps; the rest is left out without being encoded."""
+BYTES_AROUND_GROUP = 300
+"""At most what a group's element and its entry in the index take beside its data."""
 KEY_TOKEN = 0.1
 """Value above which a token counts as a key token (as in the metric ktae/key_token_frac)."""
 
@@ -113,9 +115,10 @@ def select_groups(runs: Sequence[Run], budget: int, wanted: Sequence[tuple[int, 
                 turns.append((-1 if summary.group in asked else place, turn, group))
     chosen, used = [], 0
     for place, _, group in sorted(turns, key=lambda item: item[:2]):
-        if place < 0 or used + len(group.packed) <= budget:
+        size = len(group.packed) + BYTES_AROUND_GROUP
+        if place < 0 or used + size <= budget:
             chosen.append(group)
-            used += len(group.packed)
+            used += size
     chosen.sort(key=lambda g: (g.run, g.summary.step, g.summary.group))
     return Selection(chosen, total, notes)
 

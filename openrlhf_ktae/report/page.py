@@ -79,7 +79,7 @@ def make_page(
     context |= {"runs": described, "selection": Selection([], 0, {}), "index": pack([])}
     environment = _environment()
     empty = environment.get_template("report.html.j2").render(context | {"notes": notes})
-    # What the page weighs without maps is known only now; 30 bytes a group go into the index, 4 kB stay free.
+    # What the page weighs without maps is known only now; 4 kB stay free for notes on damaged rollouts.
     budget = max(0, size_limit - len(empty.encode("utf-8", "replace")) - 4096)
     selection = select_groups(runs, budget, groups)
     for i, sentences in selection.notes.items():

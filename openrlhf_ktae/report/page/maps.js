@@ -157,7 +157,7 @@ function drawStrip(card) {
     }
     if (high > 0.02) { context.fillStyle = map.mode === "probability" ? odd : good; context.fillRect(x, 10 - 10 * Math.min(1, high), 1, 10 * Math.min(1, high)); }
     if (low < -0.02) { context.fillStyle = bad; context.fillRect(x, 10, 1, 10 * Math.min(1, -low)); }
-    if (isMarked) { context.fillStyle = mark; context.fillRect(x - 0.5, 0, 2, 20); }
+    if (isMarked) { context.fillStyle = mark; context.fillRect(x - 0.5, 0, 2, 4); context.fillRect(x - 0.5, 16, 2, 4); }
   }
 }
 
