@@ -1,1 +1,1 @@
-"""Evaluation of a model on math benchmarks: `python -m eval run | grade | compare`, from the repository root."""
+"""Evaluation of checkpoints on math benchmarks: run, grade, compare. Command line: ``python -m eval --help``."""

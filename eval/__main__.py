@@ -1,4 +1,4 @@
-"""`python -m eval`."""
+"""``python -m eval``."""
 
 from eval.cli import app
 

@@ -1,159 +1,57 @@
-"""The numbers of an evaluation: pure functions over verdicts, one row per problem and one column per sample."""
+"""Metrics over the samples of one problem, averaged over problems: avg@k, pass@k, maj@k."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import comb
-
-import numpy as np
-from scipy.stats import beta, binomtest
-
-RESAMPLES = 10_000
-"""Bootstrap resamples behind every interval and p-value."""
-
-_CHUNK = 2_000_000
-"""Most indices drawn at once, so that the bootstrap stays in a few tens of megabytes."""
 
 
 def pass_at_k(samples: int, correct: int, k: int) -> float:
-    """Probability that at least one of ``k`` samples is right, unbiased (Chen et al. 2021, arXiv 2107.03374, eq. 1).
+    """Unbiased estimate of the probability that at least one of ``k`` samples is correct.
 
-    Args:
-        samples: samples drawn for the problem, n.
-        correct: right ones among them, c.
-        k: size of the subset, between 1 and n.
-
-    Returns:
-        ``1 - C(n - c, k) / C(n, k)``, in [0, 1].
+    Chen et al. 2021 (arXiv 2107.03374), equation 1: ``1 - C(samples - correct, k) / C(samples, k)``.
 
     Raises:
-        ValueError: k or c outside its range.
+        ValueError: ``k`` outside 1..samples, or ``correct`` outside 0..samples.
     """
     if not 1 <= k <= samples:
-        raise ValueError(f"pass@k: k is {k}, expected 1 to the {samples} samples drawn; draw more with --n")
+        raise ValueError(f"pass@k: k is {k}, expected 1 to the {samples} samples there are")
     if not 0 <= correct <= samples:
-        raise ValueError(f"pass@k: {correct} correct of {samples} samples, expected 0 to {samples}")
+        raise ValueError(f"pass@k: {correct} correct, expected 0 to the {samples} samples there are")
     return 1.0 - comb(samples - correct, k) / comb(samples, k)
 
 
-def majority_groups(answers: Sequence[str | None], same: Sequence[Sequence[bool]]) -> list[list[int]]:
-    """The largest groups of equivalent answers of one problem; several when they are equally large.
+def reported_ks(samples: int) -> list[int]:
+    """The values of k for which pass@k is reported: powers of two up to ``samples``, and ``samples`` itself."""
+    powers = [2**i for i in range(samples.bit_length()) if 2**i <= samples]
+    return sorted({*powers, samples})
+
+
+def majority_score(
+    answers: Sequence[str | None], correct: Sequence[bool], equivalent: Callable[[str, str], bool]
+) -> float:
+    """maj@k of one problem: whether the answer given most often is correct.
 
     Args:
-        answers: the answer of each sample; None where no answer was found, which casts no vote.
-        same: (K, K), whether two answers are equivalent. An answer joins the first group whose first member it equals.
+        answers: the answer found in each sample; None where there is none (such a sample does not vote).
+        correct: the verdict on each sample.
+        equivalent: whether two answers say the same; ``1/2`` and ``0.5`` are one vote each for one answer.
 
     Returns:
-        Sample indices of each largest group, in order of first appearance; empty when no sample has an answer.
+        1.0 or 0.0; on a tie, the share of the leading answers that are correct (the expected score of a fair draw);
+        0.0 when no sample has an answer.
     """
-    groups: list[list[int]] = []
-    for index, answer in enumerate(answers):
+    # Each group: its first answer, that sample's verdict, its votes.
+    groups: list[tuple[str, bool, int]] = []
+    for answer, is_correct in zip(answers, correct, strict=True):
         if answer is None:
             continue
-        for group in groups:
-            if same[group[0]][index]:
-                group.append(index)
+        for i, (leader, leader_correct, votes) in enumerate(groups):
+            if answer == leader or equivalent(answer, leader):
+                groups[i] = (leader, leader_correct, votes + 1)
                 break
         else:
-            groups.append([index])
-    largest = max((len(group) for group in groups), default=0)
-    return [group for group in groups if len(group) == largest]
-
-
-def maj_at_k(answers: Sequence[str | None], correct: Sequence[bool], same: Sequence[Sequence[bool]]) -> float:
-    """Score of the majority vote over one problem's samples, in [0, 1].
-
-    A tie between groups counts the share of the tied groups that are right: the expected score of a fair draw.
-    """
-    winners = majority_groups(answers, same)
-    if not winners:
+            groups.append((answer, is_correct, 1))
+    if not groups:
         return 0.0
-    return sum(correct[group[0]] for group in winners) / len(winners)
-
-
-def bootstrap_means(scores: np.ndarray, rng: np.random.Generator, resamples: int = RESAMPLES) -> np.ndarray:
-    """Means of bootstrap resamples of the problems.
-
-    Args:
-        scores: (P,) or (P, C) scores per problem; the columns of a problem are drawn together (paired).
-
-    Returns:
-        (resamples,) or (resamples, C) means.
-    """
-    scores = np.asarray(scores, dtype=np.float64)
-    count = len(scores)
-    if count == 0:
-        raise ValueError("bootstrap: no problems; evaluate at least one")
-    means = np.empty((resamples, *scores.shape[1:]))
-    step = max(1, _CHUNK // count)
-    for start in range(0, resamples, step):
-        stop = min(start + step, resamples)
-        means[start:stop] = scores[rng.integers(count, size=(stop - start, count))].mean(axis=1)
-    return means
-
-
-def interval(scores: np.ndarray, seed: int, resamples: int = RESAMPLES) -> tuple[float, float]:
-    """95 % bootstrap percentile interval of the mean over problems.
-
-    Where all problems score 0, or all score 1, resampling cannot show any spread; the exact binomial interval
-    (Clopper-Pearson) stands in.
-    """
-    scores = np.asarray(scores, dtype=np.float64)
-    if len(scores) and (np.all(scores == 0) or np.all(scores == 1)):
-        return _exact_interval(int(scores.sum()), len(scores))
-    means = bootstrap_means(scores, np.random.default_rng(seed), resamples)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def average_interval(
-    tasks: Sequence[np.ndarray], seed: int, resamples: int = RESAMPLES
-) -> tuple[float, float]:
-    """95 % bootstrap interval of the unweighted mean of task scores; problems are resampled within their task."""
-    means = _average_means(tasks, seed, resamples)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
-    """Two-sided p-value of McNemar's exact test for two (P,) vectors of 0/1 verdicts on the same problems."""
-    first, second = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
-    if first.shape != second.shape:
-        raise ValueError(f"McNemar: {first.shape} against {second.shape} verdicts, expected the same problems in both")
-    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
-    if only_first + only_second == 0:
-        return 1.0
-    return float(binomtest(only_first, only_first + only_second, 0.5).pvalue)
-
-
-def paired_bootstrap(
-    tasks: Sequence[np.ndarray], seed: int, resamples: int = RESAMPLES
-) -> tuple[float, tuple[float, float], float]:
-    """Mean paired difference over tasks, its 95 % interval and its two-sided p-value.
-
-    Args:
-        tasks: per task the (P,) differences "second minus first" of the problems' scores; problems are resampled
-            within their task and the tasks' means are averaged unweighted. One array gives one task's numbers.
-
-    Returns:
-        Difference; interval; p-value of the shifted bootstrap, the share of resamples that stray from the observed
-        difference by at least its size (with one added to both counts, so that it is never 0).
-    """
-    observed = float(np.mean([np.mean(differences) for differences in tasks]))
-    means = _average_means(tasks, seed, resamples)
-    low, high = np.quantile(means, [0.025, 0.975])
-    # Rounding: a resample that gives exactly the observed size must count.
-    strays = int((np.abs(means - observed) >= abs(observed) - 1e-12).sum())
-    return observed, (float(low), float(high)), (1 + strays) / (1 + resamples)
-
-
-def _average_means(tasks: Sequence[np.ndarray], seed: int, resamples: int) -> np.ndarray:
-    # One generator per task: a task's draws do not depend on which other tasks stand beside it.
-    means = [
-        bootstrap_means(scores, np.random.default_rng([seed, index]), resamples) for index, scores in enumerate(tasks)
-    ]
-    return np.mean(means, axis=0)
-
-
-def _exact_interval(successes: int, trials: int) -> tuple[float, float]:
-    low = 0.0 if successes == 0 else float(beta.ppf(0.025, successes, trials - successes + 1))
-    high = 1.0 if successes == trials else float(beta.ppf(0.975, successes + 1, trials - successes))
-    return low, high
+    most = max(votes for _, _, votes in groups)
+    leading = [leader_correct for _, leader_correct, votes in groups if votes == most]
+    return sum(leading) / len(leading)
