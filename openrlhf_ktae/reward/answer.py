@@ -9,8 +9,8 @@ STYLES: tuple[AnswerStyle, ...] = ("boxed", "tags", "hash", "auto")
 
 # One pass over the text: an escaped character is skipped, so \{ and \\ never open or close a group.
 _BOX_TOKENS = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*(\{)?|\\.|[{}]", re.DOTALL)
-_UNBRACED = re.compile(r"[^\n$]{1,200}")
-_SPECIAL_TOKEN = re.compile(r"<(?:[|｜][^|｜<>]{1,48}[|｜]|/?s|eos|pad|bos|unk|eot|end_of_turn)>")
+_UNBRACED = re.compile(r"(?:(?!\\[)\]])[^\n$]){1,200}")
+_SPECIAL_TOKEN = re.compile(r"<(?:[|｜][^|｜<>]{1,48}[|｜]|/?s|eos|pad|bos|unk|mask|eot|end_of_turn)>")
 _LONGEST_SPECIAL_TOKEN = 64
 
 
@@ -91,7 +91,7 @@ def _unbraced(text: str, start: int) -> str:
     rest = _UNBRACED.match(text, start)
     if rest is None:
         return ""
-    if text[rest.end() : rest.end() + 1] == "$":
+    if text.startswith(("$", "\\)", "\\]"), rest.end()):
         return rest.group().strip()
     words = rest.group().split(maxsplit=1)
     return words[0].rstrip(".,;:!") if words else ""

@@ -108,12 +108,8 @@ class _Comparison:
         if isinstance(answer, Group) and isinstance(gold, Group):
             return self._groups(answer, gold)
         if isinstance(answer, Group) or isinstance(gold, Group):
-            group, leaf, is_answer = (answer, gold, True) if isinstance(answer, Group) else (gold, answer, False)
-            assert isinstance(group, Group)
-            if len(group.items) != 1 or group.kind not in ("⦃⦄", "[]"):
-                return False
-            return self.nodes(group.items[0], leaf) if is_answer else self.nodes(leaf, group.items[0])
-        assert isinstance(answer, Leaf) and isinstance(gold, Leaf)
+            left, right = _single(answer), _single(gold)
+            return left is not None and right is not None and self.leaves(left, right)
         return self.leaves(answer.text, gold.text)
 
     def leaves(self, answer: str, gold: str) -> bool:
@@ -127,7 +123,8 @@ class _Comparison:
         verdict = compare_quantities(left, right)
         if verdict is not None:
             return verdict
-        words = _words(answer), _words(gold)
+        is_text = "‹" in answer + gold
+        words = _words(answer, is_text), _words(gold, is_text)
         if words[0] is not None and words[1] is not None:
             return words[0] == words[1]
         if (words[0] is None) != (words[1] is None) and _is_prose(answer if words[0] is not None else gold):
@@ -153,6 +150,7 @@ class _Comparison:
         return self._equations(answer, gold)
 
     def _equations(self, answer: Relation, gold: Relation) -> bool:
+        answer_operator, gold_operator = answer.operators[0], gold.operators[0]
         if len(answer.operators) != len(gold.operators):
             return False
         direct, flipped = (answer.parts, answer.operators), _flip(answer)
@@ -161,14 +159,14 @@ class _Comparison:
                 _tight(part) == _tight(other) for part, other in zip(parts, gold.parts, strict=True)
             ):
                 return True
-        if len(gold.operators) > 1 or {answer.operators[0], gold.operators[0]} & {"∈", "≈"}:
+        if len(gold.operators) > 1 or {answer_operator, gold_operator} & {"∈", "≈"}:
             return False
         for parts, operators in (direct, flipped):
             if operators == gold.operators:
                 sides = [f"({parts[0]})-({parts[1]})", f"({gold.parts[0]})-({gold.parts[1]})"]
                 for side in sides:
                     check_limits(side)
-                relation = "=0" if gold.operators[0] in "=≠" else ">0"
+                relation = "=0" if gold_operator in "=≠" else ">0"
                 if self._symbolic(_upright(sides[0]) + relation, _upright(sides[1]) + relation):
                     return True
         return False
@@ -178,8 +176,7 @@ class _Comparison:
         if left is None or right is None:
             return False
         if isinstance(answer, Group) or isinstance(gold, Group):  # (1, 2) for a column or a row
-            left, right = [[cell for row in rows for cell in row] for rows in (left, right)], None
-            left, right = [left[0]], [left[1]]
+            left, right = [[cell for row in left for cell in row]], [[cell for row in right for cell in row]]
         if [len(row) for row in left] != [len(row) for row in right]:
             return False
         return all(
@@ -195,9 +192,10 @@ class _Comparison:
         unordered = kinds <= {"⦃⦄", "list", "union"}
         if len(kinds) == 2 and not unordered and not ("list" in kinds and kinds & {"()", "[]"}):
             return False
-        left, right = _without_names(answer.items, gold.items)
-        if left is None or right is None:
+        stripped = _without_names(answer.items, gold.items)
+        if stripped is None:
             return False
+        left, right = stripped
         named = left is not answer.items or right is not gold.items
         if not unordered or (named and not _one_name(answer.items, gold.items)):
             return all(self.nodes(a, b) for a, b in zip(left, right, strict=True))
@@ -232,21 +230,24 @@ def check_limits(text: str) -> None:
             raise Refused(f"an exponent above {_MAX_EXPONENT}")
     if _TOWER.search(text):
         raise Refused("a tower of numeric powers")
+    if _NESTED_FACTORIAL.search(text):
+        raise Refused("a factorial of a factorial")
     for match in _FACTORIAL.finditer(text):
-        if match[2] != "!" or len(match[1]) > 6 or int(match[1]) > _MAX_FACTORIAL:
-            raise Refused(f"a factorial above {_MAX_FACTORIAL} or of a factorial")
+        if len(match[1]) > 6 or int(match[1]) > _MAX_FACTORIAL:
+            raise Refused(f"a factorial above {_MAX_FACTORIAL}")
 
 
 _LONG_DIGITS = re.compile(rf"\d{{{MAX_DIGITS + 1},}}")
 _EXPONENT = re.compile(r"\^\s*[{(]*\s*[+-]?\s*(\d+)")
 _TOWER = re.compile(r"\d[})\s]*\^\s*[{(]*\s*\d+[})\s]*\^|\^\s*[{(]*\s*\d+\s*\^\s*[{(]*\s*\d+\s*\^")
-_FACTORIAL = re.compile(r"(\d+)\s*[)}]*\s*(!+)")
+_FACTORIAL = re.compile(r"(\d+)\s*[)}]*\s*!")
+_NESTED_FACTORIAL = re.compile(r"!\s*[)}\]]*\s*!")
 _WORD_CHARACTERS = re.compile(r"[A-Za-z][A-Za-z\s'.-]*")
 _CHOICE = re.compile(r"\(?\s*([A-Z])\s*\)?[.:]?")
 
 
-def _words(text: str) -> str | None:
-    """The letters of a text answer in lower case, or None for what may be mathematics."""
+def _words(text: str, is_text: bool) -> str | None:
+    """The letters of a text answer in lower case; None for what may be mathematics: short, and neither side is text."""
     bare = text.replace("‹", "").replace("›", "").strip()
     choice = _CHOICE.fullmatch(bare)
     if choice:
@@ -256,7 +257,7 @@ def _words(text: str) -> str | None:
     if not _WORD_CHARACTERS.fullmatch(inner):
         return None
     letters = re.sub(r"[^A-Za-z]", "", inner)
-    if "‹" not in text and len(letters) < 4:
+    if not is_text and len(letters) < 4:
         return None
     return letters.lower()
 
@@ -266,7 +267,7 @@ def _is_prose(text: str) -> bool:
 
 
 def _upright(text: str) -> str:
-    return text.replace("‹", r"\mathrm{").replace("›", "}").replace("⦃", r"\{").replace("⦄", r"\}")
+    return text.replace("‹", r"\mathrm{").replace("›", "}").replace("⦃", r"\{").replace("⦄", r"\}").replace("⏎", r"\\")
 
 
 def _tight(text: str) -> str:
@@ -285,6 +286,14 @@ def _value_of(node: Node) -> tuple[str, Node] | None:
     if node.operators == ("≠",) and is_name(node.parts[0]):
         return None
     return interval_of(node)
+
+
+def _single(node: Leaf | Group) -> str | None:
+    """The text of a leaf, or of the one element of a set."""
+    if isinstance(node, Group):
+        only = node.items[0] if len(node.items) == 1 and node.kind in ("⦃⦄", "[]") else None
+        return only.text if isinstance(only, Leaf) else None
+    return node.text
 
 
 def _flip(relation: Relation) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -310,16 +319,14 @@ def _one_name(left: tuple[Node, ...], right: tuple[Node, ...]) -> bool:
     return len({name for item in left + right if (name := _name(item))}) <= 1
 
 
-def _without_names(
-    left: tuple[Node, ...], right: tuple[Node, ...]
-) -> tuple[tuple[Node, ...] | None, tuple[Node, ...] | None]:
-    """Brings ``b = 1, a = 2`` into the order of the other side's names and takes names off where one side has none."""
+def _without_names(left: tuple[Node, ...], right: tuple[Node, ...]) -> tuple[tuple[Node, ...], tuple[Node, ...]] | None:
+    """Brings ``b = 1, a = 2`` into the order of the other side and takes the names off; None when they differ."""
     names = [_name(item) for item in left], [_name(item) for item in right]
     if not any(names[0]) and not any(names[1]):
         return left, right
     if all(names[0]) and all(names[1]) and len(set(names[1])) == len(names[1]):
         if sorted(names[0]) != sorted(names[1]):
-            return None, None
+            return None
         left = tuple(left[names[0].index(name)] for name in names[1])
     return tuple(_value(item) for item in left), tuple(_value(item) for item in right)
 

@@ -85,9 +85,11 @@ def read_quantity(text: str) -> Quantity:
         body = body.replace("--", "-") if body.startswith("--") else body
     if match := _UNIT_TAIL.search(body):
         left = body[: match.start(1)].strip()
-        if left and any(character.isdigit() or character == "\\" for character in left):
-            tail, known = _canonical(match[1])
-            body, unit = left, tail if not unit or tail == "dollar" else unit
+        tail, is_known = _canonical(match[1])
+        # Letters of an unknown word may be a product (2RC), unless a number and a space stand before them.
+        is_unit = is_known or "‹" in match[1] or (body[match.start(1) - 1].isspace() and read_number(left) is not None)
+        if is_unit and any(character.isdigit() or character == "\\" for character in left):
+            body, unit, known = left, tail if not unit or tail == "dollar" else unit, is_known
     return Quantity(body.rstrip("*").strip(), unit, known, is_percent)
 
 

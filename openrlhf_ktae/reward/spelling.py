@@ -1,7 +1,7 @@
 r"""One spelling for the many ways to write the same mathematics. Nothing here decides what is equal.
 
 The result is LaTeX without decoration, with single characters for what has structure: ``⦃ ⦄`` for set braces, ``‹ ›``
-around upright text (``\text{cm}``), and ``≤ ≥ ≠ ≈ ∈ ∪ ± ∓ °``.
+around upright text (``\text{cm}``), ``⏎`` for the end of a row, and ``≤ ≥ ≠ ≈ ∈ ∪ ± ∓ °``.
 """
 
 import re
@@ -13,7 +13,7 @@ _CHARACTERS = str.maketrans(
         "“": '"', "”": '"', "，": ",", "（": "(", "）": ")", "；": ";", "\u00a0": " ", "\u2009": " ", "\u202f": " ",
         "¼": r"\frac{1}{4}", "½": r"\frac{1}{2}", "¾": r"\frac{3}{4}", "θ": r"\theta ", "α": r"\alpha ",
         "β": r"\beta ", "λ": r"\lambda ", "ω": r"\omega ", "φ": r"\phi ", "⩽": "≤", "⩾": "≥", "º": "°", "\0": " ",
-        "‹": "<", "›": ">", "⦃": "{", "⦄": "}",
+        "‹": "<", "›": ">", "⦃": "{", "⦄": "}", "⏎": " ",
     }
 )  # fmt: skip
 _SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻"
@@ -25,6 +25,7 @@ _FUNCTIONS = "sin|cos|tan|cot|sec|csc|sinh|cosh|tanh|arcsin|arccos|arctan|log|ln
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
+        (r"\\\\", "⏎"),  # before all else: in "\\\\ 3" the second backslash is no command
         # Thousands separators that can be nothing else: 1,\!000  1{,}000  1\,000
         (r"(?<=\d)\s*,\s*\\!\s*(?=\d{3})", ""),
         (r"(?<=\d)\{,\}\s*(?=\d{3})", ""),

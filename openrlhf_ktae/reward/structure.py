@@ -42,11 +42,11 @@ Node = Leaf | Group | Relation | Matrix
 _UNION = re.compile(r"∪|\s*‹\s*or\s*›\s*|\s+or\s+|\s*\\lor(?![A-Za-z])\s*")
 _COMMA = re.compile(r"\s*(?:‹\s*and\s*›|,\s*(?:and\s+|‹\s*and\s*›)?|;|\s+and\s+|\\land(?![A-Za-z]))\s*")
 _RELATION = re.compile(r"(?:(?<![<>!])=|≤|≥|<|>|≠|∈|≈)")
-_THOUSANDS = re.compile(r"[+-]?\s*\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+_THOUSANDS = re.compile(r"(?:‹dollar›)?\s*[+-]?\s*\d{1,3}(?:,\d{3})+(?:\.\d+)?(?:\s*(?:%|°|‹[^›]*›|[A-Za-z ]+))?")
 _MATRIX = re.compile(
     r"\\begin\s*\{\s*(?:[pbB]?(?:small)?matrix|array)\s*\}(?:\s*\{[lcr|\s]*\})?(.*)\\end\s*\{\s*\w+\s*\}", re.DOTALL
 )
-_ROW_END = re.compile(r"\\\\(?:\s*\[[^\]]*\])?|\\cr(?![A-Za-z])")
+_ROW_END = re.compile(r"⏎(?:\s*\[[^\]]*\])?|\\cr(?![A-Za-z])")
 _EVERYTHING = re.compile(r"\\mathbb\s*\{?\s*R\s*\}?|\\R|‹?\s*all real (?:numbers|values)\s*›?|‹?\s*all reals\s*›?")
 _INFINITY = re.compile(r"[+-]?\s*\\infty")
 _MAX_DEPTH = 12
@@ -59,7 +59,7 @@ def parse(text: str, depth: int = 0) -> Node:
         return Leaf(text)
     if _EVERYTHING.fullmatch(text):
         return Group("()", (Leaf(r"-\infty"), Leaf(r"\infty")))
-    matrix = _MATRIX.fullmatch(text)
+    matrix = _MATRIX.fullmatch((unwrap(text, "([", ")]") or text).strip())
     if matrix and r"\begin" not in matrix[1]:
         return _matrix(matrix[1], depth)
     if r"\begin" in text:

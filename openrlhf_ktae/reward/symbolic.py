@@ -6,8 +6,14 @@ from typing import Any
 
 import mpmath
 import sympy
-from math_verify import LatexExtractionConfig, parse, verify
+from latex2sympy2_extended import NormalizationConfig, latex2sympy
+from latex2sympy2_extended.latex2sympy2 import ConversionConfig
+from math_verify import verify
 from sympy.core.function import AppliedUndef
+
+# As math-verify calls its parser, but R and r stay two symbols, and units are taken off before (by quantity.py).
+_NORMALIZATION = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none")
+_CONVERSION = ConversionConfig(lowercase_symbols=False)
 
 _DIGITS = 30
 _EXACT_TOLERANCE = 1e-15
@@ -40,9 +46,16 @@ def equal_expressions(answer: str, gold: str) -> bool:
 
 @lru_cache(maxsize=256)
 def read_latex(text: str) -> Any:
-    """The sympy object that a LaTeX expression is, or None."""
-    found = parse(f"${text}$", [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=None)  # pyright: ignore[reportArgumentType]
-    return found[0] if found and not isinstance(found[0], str) else None
+    """The sympy object that a LaTeX expression is; None when the parser of math-verify cannot read it."""
+    try:
+        expression = latex2sympy(text, is_real=True, normalization_config=_NORMALIZATION, conversion_config=_CONVERSION)
+    except MemoryError:
+        raise
+    except Exception:  # the parser raises Exception itself on bad LaTeX: such an answer equals nothing
+        return None
+    if not isinstance(expression, sympy.Expr):
+        return expression
+    return expression.subs({symbol: sympy.I for symbol in expression.free_symbols if symbol.name == "i"})  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _same_functions(left: sympy.Expr, right: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr]:
@@ -60,7 +73,7 @@ def _same_functions(left: sympy.Expr, right: sympy.Expr) -> tuple[sympy.Expr, sy
     def is_function(node: Any) -> bool:
         return isinstance(node, AppliedUndef)
 
-    return left.replace(is_function, rewrite), right.replace(is_function, rewrite)
+    return left.replace(is_function, rewrite), right.replace(is_function, rewrite)  # pyright: ignore[reportReturnType]
 
 
 def _equal_at_points(left: sympy.Expr, right: sympy.Expr, relation: str) -> bool | None:
@@ -108,7 +121,7 @@ def _points(names: list[str], whole: bool) -> list[dict[str, sympy.Expr]]:
 
 
 def _value(expression: sympy.Expr, point: dict[str, sympy.Expr], digits: int) -> Any:
-    values = {symbol: point[symbol.name] for symbol in expression.free_symbols}  # pyright: ignore[reportAttributeAccessIssue]
+    values: Any = {symbol: point[symbol.name] for symbol in expression.free_symbols}  # pyright: ignore[reportAttributeAccessIssue]
     value = expression.evalf(digits, subs=values) if values else expression.evalf(digits)
     if not value.is_number or value.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
         return None
