@@ -1,0 +1,146 @@
+"""Problem sets as they are published or kept locally, read into one shape."""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from openrlhf_ktae.data.benchmarks import answers_of
+from openrlhf_ktae.reward.answer import find_answer
+
+Format = Literal["columns", "math", "gsm8k", "dapo"]
+
+_SUFFIXES = (".jsonl", ".json", ".parquet")
+_SHOWN_ROWS = 10
+_DAPO_BEFORE = re.compile(r"^Solve the following math problem step by step\..*?\n\n", re.DOTALL)
+_DAPO_AFTER = re.compile(r"\n\nRemember to put your answer on its own line after \"Answer:\"\.?\s*$")
+
+
+@dataclass(frozen=True)
+class SourceRow:
+    """A problem with every accepted answer; ``level`` is MATH's difficulty from 1 to 5, None where there is none."""
+
+    problem: str
+    answers: tuple[str, ...]
+    level: int | None = None
+
+
+def read_source(
+    path: str | Path, format: Format = "columns", problem_column: str = "problem", answer_column: str = "answer"
+) -> list[SourceRow]:
+    r"""The problems of a source, in file order.
+
+    Args:
+        path: a .jsonl, .json (a list) or .parquet file, a folder of such files (read in name order), or
+            ``owner/name@commit`` of a Hub dataset.
+        format: ``columns``: the two columns named here; ``math``: MATH (``problem``, the answer boxed in ``solution``,
+            ``level``); ``gsm8k``: GSM8K (``question``, ``answer`` after ``####``); ``dapo``: DAPO-Math-17k (the user
+            message in ``prompt`` without its instructions, ``reward_model.ground_truth``).
+
+    Raises:
+        ValueError: nothing there, missing columns, or rows without a problem or an answer, with their numbers from 1.
+    """
+    convert: dict[Format, Callable[[dict[str, Any]], SourceRow]] = {
+        "columns": lambda row: SourceRow(_text(row[problem_column]), answers_of(row[answer_column])),
+        "math": _math,
+        "gsm8k": lambda row: SourceRow(_text(row["question"]), _boxless(find_answer(row["answer"], "hash").text)),
+        "dapo": _dapo,
+    }
+    if format not in convert:
+        raise ValueError(f"format: got {format!r}, expected one of {', '.join(convert)}")
+    rows, incomplete = [], []
+    for number, row in enumerate(_rows(str(path)), start=1):
+        try:
+            converted = convert[format](row)
+        except KeyError as error:
+            columns = ", ".join(row)
+            raise ValueError(
+                f"{path}, row {number}: no column {error}, found {columns}; name the columns or choose another format"
+            ) from None
+        rows.append(converted)
+        if not converted.problem or not converted.answers:
+            incomplete.append(number)
+    if not rows:
+        raise ValueError(f"{path}: no rows")
+    if incomplete:
+        shown = ", ".join(map(str, incomplete[:_SHOWN_ROWS])) + (", ..." if len(incomplete) > _SHOWN_ROWS else "")
+        raise ValueError(f"{path}: {len(incomplete)} rows without a problem or an answer (rows {shown}); complete them")
+    return rows
+
+
+def _text(cell: Any) -> str:
+    return cell.strip() if isinstance(cell, str) else ""
+
+
+def _boxless(answer: str) -> tuple[str, ...]:
+    return (answer,) if answer else ()
+
+
+def _math(row: dict[str, Any]) -> SourceRow:
+    answers = answers_of(row["answer"]) if "answer" in row else _boxless(find_answer(row["solution"], "boxed").text)
+    level = re.search(r"[1-5]", str(row.get("level", "")))
+    return SourceRow(_text(row["problem"]), answers, int(level.group()) if level else None)
+
+
+def _dapo(row: dict[str, Any]) -> SourceRow:
+    prompt = row["prompt"]
+    if not isinstance(prompt, str):
+        prompt = next((message["content"] for message in prompt if message["role"] == "user"), "")
+    problem = _DAPO_AFTER.sub("", _DAPO_BEFORE.sub("", prompt))
+    return SourceRow(_text(problem), answers_of(row["reward_model"]["ground_truth"]))
+
+
+def _rows(path: str) -> Iterator[dict[str, Any]]:
+    location = Path(path)
+    if location.is_dir():
+        yield from _folder_rows(location)
+    elif location.is_file():
+        yield from _file_rows(location)
+    else:
+        yield from _folder_rows(_hub_folder(path))
+
+
+def _folder_rows(folder: Path) -> Iterator[dict[str, Any]]:
+    files = sorted(file for file in folder.rglob("*") if file.suffix in _SUFFIXES)
+    if not files:
+        raise ValueError(f"{folder}: no {', '.join(_SUFFIXES)} file in it")
+    for file in files:
+        yield from _file_rows(file)
+
+
+def _file_rows(file: Path) -> Iterable[dict[str, Any]]:
+    if file.suffix == ".parquet":
+        import pyarrow.parquet
+
+        return pyarrow.parquet.read_table(file).to_pylist()
+    if file.suffix not in _SUFFIXES:
+        raise ValueError(f"{file}: got suffix {file.suffix!r}, expected one of {', '.join(_SUFFIXES)}")
+    text = file.read_text(encoding="utf-8")
+    try:
+        # Never splitlines(): it also splits at the line separators that JSON allows inside of strings.
+        rows = json.loads(text) if file.suffix == ".json" else [json.loads(x) for x in text.split("\n") if x.strip()]
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{file}: not valid JSON: {error}") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"{file}: expected one object per row")
+    return rows
+
+
+def _hub_folder(path: str) -> Path:
+    name, _, revision = path.partition("@")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise ValueError(
+            f"source: no file or folder {path!r}; pass one, or owner/name@commit of a Hub dataset with the full commit "
+            f"hash (40 hexadecimal digits), so that the same command always makes the same prompts"
+        )
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, repo_type="dataset", revision=revision))
+    except Exception as error:  # offline, no such dataset, no permission: each ends the command with its reason
+        raise ValueError(
+            f"source {path}: cannot be fetched from the Hub ({type(error).__name__}: {error}); download it on a machine "
+            f"that reaches the Hub and pass the local folder"
+        ) from error
