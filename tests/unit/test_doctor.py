@@ -1,0 +1,93 @@
+"""The doctor's arithmetic against hand-worked numbers, and its verdicts."""
+
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from openrlhf_ktae.openrlhf_options import check
+from openrlhf_ktae.recipe import resolve
+from openrlhf_ktae.training import doctor
+
+ROOT = Path(__file__).resolve().parents[2]
+GIB = 2**30
+MODEL = SimpleNamespace(hidden_size=100, num_hidden_layers=10, vocab_size=1000)
+
+
+def arguments(*overrides):
+    config = resolve(ROOT / "recipes" / "grpo_qwen2.5_math_1.5b", list(overrides))
+    return check(config.openrlhf_argv("runs/test"))
+
+
+def test_a_parameter_takes_16_bytes_shared_as_the_zero_stage_says():
+    states = {
+        stage: doctor.estimate_memory(arguments(f"ds.zero_stage={stage}"), 8000, MODEL, 80.0).policy_states
+        for stage in (0, 1, 2, 3)
+    }
+    # 2 for weights, 2 for gradients, 12 for master weights and both moments; 8 workers.
+    assert states == {0: 16 * 8000, 1: (4 + 1.5) * 8000, 2: (2 + 0.25 + 1.5) * 8000, 3: 2 * 8000}
+
+
+def test_the_optimizer_leaves_the_gpu_when_it_is_offloaded():
+    assert doctor.estimate_memory(arguments("ds.adam_offload=true"), 8000, MODEL, 80.0).policy_states == 2.25 * 8000
+
+
+def test_activations_are_a_hidden_state_a_layer_and_the_logits():
+    estimate = doctor.estimate_memory(arguments("train.max_tokens_per_gpu=5000"), 8000, MODEL, 80.0)
+    assert estimate.activations == 5000 * (2 * 100 * 10 + 8 * 1000)
+
+
+def test_the_reference_takes_memory_only_where_there_is_a_kl_term():
+    assert doctor.estimate_memory(arguments(), 8000, MODEL, 80.0).reference == 16000
+    assert doctor.estimate_memory(arguments("algo.kl.init_coef=0"), 8000, MODEL, 80.0).reference == 0
+
+
+def test_vllm_may_take_its_share_of_the_gpu():
+    assert doctor.estimate_memory(arguments("vllm.gpu_memory_utilization=0.5"), 1, MODEL, 80.0).vllm == 40
+
+
+def test_parameters_are_counted_without_weights_and_a_tied_layer_once(tmp_path):
+    config = {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], "hidden_size": 64, "num_hidden_layers": 1}
+    config |= {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32, "intermediate_size": 128}
+    (tmp_path / "config.json").write_text(json.dumps(config | {"vocab_size": 100, "tie_word_embeddings": True}))
+    embedding = 100 * 64
+    attention = 64 * 64 + 2 * 64 * 32 + 64 * 64 + 2 * 32  # q, k and v, o, and the norms of q and k
+    layer = attention + 3 * 64 * 128 + 2 * 64
+    count, read = doctor.parameter_counts(str(tmp_path))
+    assert count == embedding + layer + 64
+    assert read.hidden_size == 64
+
+
+def test_steps_and_rollouts_that_fill_no_update_are_counted(tmp_path):
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('{"input": "", "label": ""}\n' * 2500)
+    config = resolve(ROOT / "recipes" / "grpo_qwen2.5_math_1.5b", [f"data.prompt_dataset={prompts}"])
+    found = {finding.what: finding for finding in doctor.recipe_findings(config)}
+    assert found["steps"].found == "2500 prompts: 3 an epoch, 60 in 20"
+    # 2500 - 2 x 1024 = 452 prompts; 452 x 16 = 7232 = 3 x 2048 + 1088
+    assert found["last step of an epoch"].found == "452 prompts; 1088 of its 7232 rollouts fill no update"
+    assert found["last step of an epoch"].verdict == "note"
+    assert found["a step"].found == "16384 rollouts, 8 updates"
+
+
+def test_a_package_of_another_version_than_openrlhf_pins_is_wrong(monkeypatch):
+    versions = {"ray": "1.0", "openrlhf": "0.11.2"}
+    monkeypatch.setattr(doctor, "_version", versions.get)
+    assert doctor._package("ray", "2.55.0") == doctor.Finding("ray", "1.0, OpenRLHF 0.11.2 asks for 2.55.0", "wrong")
+    assert doctor._package("ray", "1.0").verdict == "ok"
+    assert doctor._package("deepspeed", "0.19.6").verdict == "wrong"
+
+
+def test_the_installed_stack_is_reported_with_its_versions():
+    found = {finding.what: finding for finding in doctor.installed()}
+    assert re.fullmatch(r"\d+\.\d+\.\d+.*", found["torch"].found)
+    assert found["openrlhf"].verdict == "ok"
+
+
+@pytest.mark.parametrize(("overrides", "code"), [([], 0), (["train.batch_size=100"], 2)])
+def test_the_exit_code_says_whether_the_recipe_can_work(overrides, code, capsys, monkeypatch):
+    monkeypatch.setattr(doctor, "installed", list)
+    assert doctor.doctor_command(ROOT / "recipes" / "quickstart", overrides) == code
+    assert ("no multiple of train.batch_size 100" in " ".join(capsys.readouterr().out.split())) == (code == 2)
