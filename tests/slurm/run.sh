@@ -1,0 +1,175 @@
+#!/usr/bin/env bash
+# Runs scripts/train.sbatch on a real Slurm: a controller and two nodes on this host. Needs root (a container is a good place)
+# and Debian or Ubuntu; installs slurm-wlm and munge where they are missing.
+#
+#   bash tests/slurm/run.sh [train | cancel | limit | wrong]...      (default: all)
+#
+# KEEP=1 leaves the scratch folder (logs, run folders) there.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+say() { echo "[slurm] $*"; }
+fail() {
+    say "FAILED: $*"
+    tail -n 40 "$scratch"/slurm-*.out "$scratch"/log/*.log 2>/dev/null || true
+    exit 1
+}
+
+[ "$(id -u)" = 0 ] || { say "error: needs root, to start munge and Slurm's daemons"; exit 2; }
+if ! command -v slurmctld munged >/dev/null || ! command -v slurmd >/dev/null; then
+    say "installing slurm-wlm and munge"
+    apt-get update -qq >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null
+fi
+
+scratch=$(mktemp -d /tmp/slurm.XXXXXX)
+host=$(hostname -s)
+export SLURM_CONF=$scratch/slurm.conf
+daemons=()
+stop() {
+    local pid
+    scancel --quiet --user=root 2>/dev/null || true
+    for pid in "${daemons[@]}"; do kill "$pid" 2>/dev/null || true; done
+    for pid in "${daemons[@]}"; do wait "$pid" 2>/dev/null || true; done
+    [ -n "${KEEP:-}" ] && say "kept: $scratch" || rm -rf "$scratch"
+}
+trap stop EXIT
+
+until_true() { # SECONDS WHAT COMMAND...: polls
+    local deadline=$((SECONDS + $1)) what=$2
+    shift 2
+    until "$@" >/dev/null 2>&1; do
+        [ $SECONDS -lt $deadline ] || fail "$what (waited until the limit)"
+        sleep 0.5
+    done
+}
+
+mkdir -p "$scratch"/{log,state,spool1,spool2,munge}
+# A munge of our own: its key, socket and files stay in the scratch folder.
+chmod 755 "$scratch" && chmod 700 "$scratch/munge"
+head -c 1024 /dev/urandom >"$scratch/munge/key" && chmod 400 "$scratch/munge/key"
+munged --foreground --force --key-file="$scratch/munge/key" --socket="$scratch/munge.socket" \
+    --pid-file="$scratch/munge/pid" --log-file="$scratch/munge/log" --seed-file="$scratch/munge/seed" >"$scratch/log/munge.log" 2>&1 &
+daemons+=($!)
+until_true 20 "munged did not start" test -S "$scratch/munge.socket"
+
+port() { python3 -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])'; }
+cat >"$SLURM_CONF" <<CONF
+ClusterName=test
+SlurmctldHost=$host(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket=$scratch/munge.socket,cred_expire=10
+CryptoType=crypto/munge
+SlurmctldPort=$(port)
+SlurmctldPidFile=$scratch/slurmctld.pid
+SlurmctldLogFile=$scratch/log/slurmctld.log
+SlurmdLogFile=$scratch/log/slurmd-%n.log
+SlurmdPidFile=$scratch/slurmd-%n.pid
+SlurmdSpoolDir=$scratch/spool-%n
+StateSaveLocation=$scratch/state
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+JobAcctGatherType=jobacct_gather/none
+MpiDefault=none
+SwitchType=switch/none
+ReturnToService=2
+SchedulerParameters=sched_interval=2,batch_sched_delay=0
+MinJobAge=3600
+KillWait=60
+NodeName=n[1-2] NodeHostname=$host NodeAddr=127.0.0.1 Port=[$(port)-PORT2] CPUs=$(nproc) State=UNKNOWN
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
+CONF
+first=$(sed -n 's/.*Port=\[\([0-9]*\)-PORT2\].*/\1/p' "$SLURM_CONF")
+sed -i "s/PORT2/$((first + 1))/" "$SLURM_CONF"
+slurmctld -D >"$scratch/log/controller.log" 2>&1 &
+daemons+=($!)
+for node in n1 n2; do
+    slurmd -D -N $node >"$scratch/log/$node.log" 2>&1 &
+    daemons+=($!)
+done
+until_true 60 "the two nodes did not become idle" sh -c '[ "$(sinfo -h -N -o %t | grep -c idle)" = 2 ]'
+say "two nodes: $(sinfo -h -o '%N %t' | tr '\n' ' ')"
+
+# What the jobs share: the tiny model and problems, and one logical GPU a node (policy on one, rollouts on the other).
+assets=$scratch/assets
+tiny=(recipes/cpu_grpo_ktae --set algo.kl.init_coef=0 --set eval.dataset=null --set arithmetic.warmup_steps=5
+    --set "arithmetic.directory=$assets" --set "actor.model_name_or_path=$assets/model"
+    --set "data.prompt_dataset=$assets/train.jsonl")
+export GPUS_PER_NODE=1 CPUS_PER_NODE=8 OBJECT_STORE_BYTES=100000000 HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
+submit() { sbatch --parsable --nodes=2 --output="$scratch/slurm-%j.out" "$@"; }
+state() { scontrol show job "$1" | sed -n 's/.*JobState=\([A-Z_]*\).*/\1/p'; }
+is() { [ "$(state "$1")" = "$2" ]; }
+over() { case $(state "$1") in PENDING | RUNNING | COMPLETING | CONFIGURING) return 1 ;; esac; }
+run_of() { realpath "runs/slurm-$1/latest"; }
+steps() { grep -c '"kind": "train"' "$(run_of "$1")/metrics.jsonl" 2>/dev/null || echo 0; }
+has_steps() { [ "$(steps "$1")" -ge "$2" ]; }
+# Processes of a job know its id.
+left() { grep -lzx "SLURM_JOB_ID=$1" /proc/[0-9]*/environ 2>/dev/null | grep -v "^/proc/$$/" || true; }
+gone() { [ -z "$(left "$1")" ]; }
+
+check_train() {
+    local job out
+    job=$(submit scripts/train.sbatch "${tiny[@]}" --set data.max_samples=16)
+    until_true 400 "the job did not end" over "$job"
+    out=$scratch/slurm-$job.out
+    is "$job" COMPLETED || fail "training: job is $(state "$job")"
+    grep -q 'Ray: 2 nodes with 1 GPUs each' "$out" || fail "training: not on two nodes"
+    grep -q '"status": "finished"' "$(run_of "$job")/run.json" || fail "training: run.json does not say finished"
+    has_steps "$job" 1 && [ -d "$(run_of "$job")/model" ] || fail "training: the run folder is not complete"
+    until_true 60 "training: processes are left: $(left "$job")" gone "$job"
+    rm -rf "runs/slurm-$job"
+    say "ok: two nodes train a recipe, and nothing is left"
+}
+
+check_wrong() {
+    local job
+    job=$(submit scripts/train.sbatch "${tiny[@]}" --set train.batch_size=100)
+    until_true 120 "the job did not end" over "$job"
+    is "$job" FAILED || fail "wrong recipe: job is $(state "$job"), expected FAILED"
+    tr -s ' \n' ' ' <"$scratch/slurm-$job.out" | grep -q 'no multiple of train.batch_size 100' || fail "wrong recipe: no reason"
+    rm -rf "runs/slurm-$job"
+    say "ok: a wrong recipe ends FAILED with its reason"
+}
+
+check_cancel() {
+    local job
+    job=$(submit scripts/train.sbatch "${tiny[@]}" --set train.num_episodes=500)
+    until_true 400 "the job did not reach its first step" has_steps "$job" 1
+    [ -n "$(left "$job")" ] || fail "cancel: the test does not see the job's processes"
+    scancel "$job"
+    until_true 120 "the job did not end" over "$job"
+    is "$job" CANCELLED || fail "cancel: job is $(state "$job")"
+    until_true 90 "cancel: processes are left: $(left "$job")" gone "$job"
+    rm -rf "runs/slurm-$job"
+    say "ok: scancel leaves no process"
+}
+
+check_limit() {
+    local job stopped
+    # Two seconds before Slurm's smallest limits would be too tight for a busy machine: the signal comes 60 s before the end.
+    job=$(submit --time="${LIMIT_MINUTES:-4}" --signal=B:USR1@90 scripts/train.sbatch "${tiny[@]}" \
+        --set train.num_episodes=500 --set ckpt.save_steps=100000)
+    until_true 500 "the job was not queued again" grep -q 'queued again' "$scratch/slurm-$job.out"
+    stopped=$(cat "$(run_of "$job")"/checkpoints/_actor/latest)
+    stopped=${stopped#global_step}
+    [ "$(steps "$job")" = "$stopped" ] || fail "limit: checkpoint of step $stopped, but $(steps "$job") steps are logged"
+    until_true 500 "the job did not go on" has_steps "$job" $((stopped + 1))
+    is "$job" RUNNING || fail "limit: job is $(state "$job")"
+    [ "$(scontrol show job "$job" | sed -n 's/.*Restarts=\([0-9]*\).*/\1/p')" = 1 ] || fail "limit: not restarted once"
+    # Every step is there once, in order: it went on at the right step.
+    grep '"kind": "train"' "$(run_of "$job")/metrics.jsonl" | sed 's/.*"step": \([0-9]*\).*/\1/' |
+        awk '$1 != NR {exit 1}' || fail "limit: steps are missing or repeated"
+    scancel "$job"
+    until_true 120 "the job did not end" over "$job"
+    until_true 90 "limit: processes are left: $(left "$job")" gone "$job"
+    rm -rf "runs/slurm-$job"
+    say "ok: at its time limit a job wrote a checkpoint after step $stopped, was queued again and went on"
+}
+
+[ $# -gt 0 ] || set -- wrong train cancel limit
+for check in "$@"; do "check_$check"; done
+say "all of it holds: $*"

@@ -1,0 +1,110 @@
+"""A Ray cluster of two nodes on this host, with token authentication, for tests; ended by the ids of its processes."""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+RAY = str(Path(sys.executable).with_name("ray"))
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """A running cluster."""
+
+    address: str
+    dashboard: str
+    dashboard_port: int
+    session: Path
+    environment: dict[str, str]
+    processes: tuple[subprocess.Popen, ...]
+
+    def ray(self, *arguments: str, **options) -> subprocess.CompletedProcess:
+        """Runs Ray's command line as a client with the token."""
+        return subprocess.run([RAY, *arguments], env=self.environment, capture_output=True, text=True, **options)
+
+    def listed(self, what: str) -> list[dict]:
+        """``ray list WHAT`` as dictionaries, the ended ones too."""
+        done = self.ray("list", what, "--format", "json", "--detail", "--limit", "1000", timeout=120)
+        return json.loads(done.stdout) if done.returncode == 0 else []
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def own_address() -> str:
+    """This host's address on its network; the loopback address if it has no other."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        return probe.getsockname()[0]
+
+
+@contextmanager
+def two_nodes(gpus=(1, 1), **environment: str):
+    """Starts a head and a worker with so many logical GPUs; ``environment`` is added to theirs."""
+    port, dashboard_port = free_port(), free_port()
+    # Ray's sockets need a short path.
+    session = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
+    client = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    client |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    address = f"{own_address()}:{port}"
+    client |= {"RAY_ADDRESS": address}
+    common = ["--num-cpus=8", "--object-store-memory=100000000", "--disable-usage-stats", "--block"]
+    head = [RAY, "start", "--head", f"--node-ip-address={own_address()}", f"--port={port}", f"--temp-dir={session}"]
+    head += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard_port}", f"--num-gpus={gpus[0]}", *common]
+    worker = [RAY, "start", f"--address={address}", f"--num-gpus={gpus[1]}", *common]
+    server = {key: value for key, value in client.items() if key != "RAY_ADDRESS"} | environment
+    processes: list[subprocess.Popen] = []
+    try:
+        for number, command in enumerate((head, worker), start=1):
+            with (session / f"start_{number}.log").open("wb") as log:
+                processes.append(subprocess.Popen(command, env=server, stdout=log, stderr=log))
+            nodes = Nodes(
+                address, f"http://127.0.0.1:{dashboard_port}", dashboard_port, session, client, tuple(processes)
+            )
+            _wait_for(nodes, number)
+        yield nodes
+    finally:
+        _end(processes)
+        shutil.rmtree(session, ignore_errors=True)
+
+
+def _wait_for(nodes: Nodes, count: int, seconds: float = 180) -> None:
+    deadline = time.monotonic() + seconds
+    while sum(node["state"] == "ALIVE" for node in nodes.listed("nodes")) < count:
+        ended = [process for process in nodes.processes if process.poll() is not None]
+        if ended or time.monotonic() > deadline:
+            logs = "\n".join(path.read_text() for path in nodes.session.glob("start_*.log"))
+            raise RuntimeError(f"{count} Ray nodes were not there after {seconds} s:\n{logs}")
+        time.sleep(0.5)
+
+
+def _end(processes: list[subprocess.Popen]) -> None:
+    tree: set[psutil.Process] = set()
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            tree |= set(psutil.Process(process.pid).children(recursive=True))
+    for process in reversed(processes):
+        process.terminate()
+    for process in processes:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(30)
+    _, alive = psutil.wait_procs(
+        [psutil.Process(p.pid) for p in processes if p.poll() is None] + list(tree), timeout=10
+    )
+    for straggler in alive:
+        with suppress(psutil.NoSuchProcess):
+            straggler.kill()
