@@ -1,0 +1,83 @@
+"""The quickstart's task and model."""
+
+import json
+import random
+from itertools import islice
+
+import pytest
+
+from openrlhf_ktae.config import ArithmeticConfig
+from openrlhf_ktae.data.arithmetic import answer, apply, problems, split_of, work_out, write_prompt_set
+from openrlhf_ktae.reward.math_reward import check_labels, reward_func
+from openrlhf_ktae.training.tiny_model import EOS, load_tokenizer, make_tokenizer, prepare_arithmetic
+
+
+def test_a_problem_is_worked_out_from_left_to_right():
+    assert work_out("7*8+1-3*3+4=") == "7*8=6;6+1=7;7-3=4;4*3=2;2+4=6;#6"
+    assert answer("7*8+1-3*3+4=") == "6"
+    assert apply(3, "-", 8) == 5
+
+
+def test_noise_changes_its_share_of_the_steps_and_the_chain_goes_on():
+    rng = random.Random(0)
+    wrong = total = 0
+    for prompt in islice(problems("warmup", 1), 2000):
+        text = work_out(prompt, 0.22, rng)
+        steps, _, final = text.partition("#")
+        for before, after in zip(steps.split(";"), steps.split(";")[1:-1], strict=False):
+            assert before[-1] == after[0]
+        assert steps[-2] == final
+        wrong += sum(apply(int(s[0]), s[1], int(s[2])) != int(s[4]) for s in steps.split(";")[:-1])
+        total += 5
+    assert wrong / total == pytest.approx(0.22 * 0.9, abs=0.015)  # one random digit in ten is the right one
+    with pytest.raises(ValueError, match="pass rng"):
+        work_out("1+1=", noise=0.1)
+
+
+def test_splits_are_disjoint_and_problems_distinct():
+    drawn = {split: list(islice(problems(split, 0), 3000)) for split in ("warmup", "train", "evaluation")}
+    for split, prompts in drawn.items():
+        assert len(set(prompts)) == 3000
+        assert {split_of(prompt) for prompt in prompts} == {split}
+
+
+def test_prompt_sets_are_the_same_every_time(tmp_path):
+    for name in ("a", "b"):
+        write_prompt_set(tmp_path / name, "train", 50, seed=3)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    rows = [json.loads(line) for line in (tmp_path / "a").read_text().splitlines()]
+    check_labels([row["label"] for row in rows])
+    assert rows[0]["label"] == answer(rows[0]["input"])
+
+
+def test_the_projects_reward_grades_worked_solutions(monkeypatch):
+    from openrlhf_ktae.reward import math_reward
+
+    monkeypatch.setenv(math_reward.OPTIONS_VARIABLE, json.dumps({"answer_style": "hash"}))
+    math_reward.options.cache_clear()
+    prompt = "7*8+1-3*3+4="
+    responses = [work_out(prompt) + EOS, "7*8=6;6+1=7;7-3=4;4*3=2;2+4=5;#5" + EOS, "#" + EOS, ""]
+    result = reward_func([prompt + response for response in responses], [prompt] * 4, ["6"] * 4)
+    math_reward.options.cache_clear()
+    assert result["scores"].tolist() == [1, 0, 0, 0]
+    assert result["extra_logs"]["formatted"].tolist() == [1, 1, 0, 0]
+
+
+def test_every_character_is_a_token():
+    tokenizer = make_tokenizer()
+    text = "7*8=6;\n#6 {}"
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    assert len(ids) == len(text) and tokenizer.decode(ids) == text
+
+
+def test_the_model_is_made_once(tmp_path):
+    config = ArithmeticConfig(
+        directory=str(tmp_path), train_problems=8, evaluation_problems=8, warmup_steps=2, warmup_batch_size=4
+    )
+    seen = []
+    assert prepare_arithmetic(config, lambda step, loss: seen.append((step, loss)))
+    assert [step for step, _ in seen] == [1, 2] and all(loss > 0 for _, loss in seen)
+    assert not prepare_arithmetic(config)
+    assert prepare_arithmetic(config.model_copy(update={"train_problems": 9}))
+    # The folder's model type must not make Transformers put another pre-tokenizer in.
+    assert len(load_tokenizer(tmp_path / "model").encode("12+3=", add_special_tokens=False)) == 5
