@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from openrlhf_ktae.data.cli import data
 from openrlhf_ktae.report.cli import report
 
 app = typer.Typer(
@@ -72,6 +73,7 @@ def merge(
 
 
 app.command()(report)
+app.command()(data)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The ``data`` command."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,10 +40,11 @@ def data(
 
 def parse_levels(text: str) -> range:
     """``"3-5"`` or ``"5"`` as a range of MATH levels."""
-    first, _, last = text.partition("-")
-    if not (first.isdecimal() and (last or first).isdecimal() and 1 <= int(first) <= int(last or first) <= 5):
+    match = re.fullmatch(r"([1-5])(?:-([1-5]))?", text)
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+    if first > last:
         raise ValueError(f"levels: got {text!r}, expected one level from 1 to 5, or a range such as 3-5")
-    return range(int(first), int(last or first) + 1)
+    return range(first, last + 1)
 
 
 def _make(

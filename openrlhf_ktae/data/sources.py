@@ -141,6 +141,6 @@ def _hub_folder(path: str) -> Path:
         return Path(snapshot_download(name, repo_type="dataset", revision=revision))
     except Exception as error:  # offline, no such dataset, no permission: each ends the command with its reason
         raise ValueError(
-            f"source {path}: cannot be fetched from the Hub ({type(error).__name__}: {error}); download it on a machine "
-            f"that reaches the Hub and pass the local folder"
+            f"source {path}: cannot be fetched from the Hub ({type(error).__name__}: {error}); download it where the "
+            f"Hub can be reached and pass the local folder"
         ) from error
