@@ -58,6 +58,9 @@ def run(
     concurrency: Annotated[int, typer.Option(help="Samples asked of the server at a time.")] = 64,
     tensor_parallel: Annotated[int, typer.Option(help="GPUs of one engine.")] = 1,
     gpu_memory_utilization: Annotated[float, typer.Option(help="Share of the GPU's memory for vLLM.")] = 0.9,
+    max_num_seqs: Annotated[
+        int | None, typer.Option(help="Most responses an engine generates at once; vLLM's choice if not given.")
+    ] = None,
     kv_cache_mib: Annotated[
         int | None, typer.Option(help="Key-value cache in MiB; vLLM's choice on GPU, 256 on CPU if not given.")
     ] = None,
@@ -75,7 +78,7 @@ def run(
     options = RunOptions(
         model, data, folder, _split(tasks), benchmark or [], template, limit, n, temperature, top_p, max_tokens,
         max_model_len, seed, tokenizer, revision, dtype, engines, address, base_url, concurrency, tensor_parallel,
-        gpu_memory_utilization, kv_cache_mib,
+        gpu_memory_utilization, max_num_seqs, kv_cache_mib,
     )  # fmt: skip
     with _clear_errors(folder), GradingProgress(console) as progress:
         results = run_evaluation(options, progress, lambda text: console.print(f"[yellow]warning: {text}[/]"))

@@ -11,7 +11,7 @@ from eval.records import ENCODING, Record, to_line
 from eval.results import summarise
 from eval.store import OUTPUTS, RESULTS, SETTINGS, write_json
 from openrlhf_ktae.reward.answer import STYLES, AnswerStyle
-from openrlhf_ktae.reward.grading import grade_many
+from openrlhf_ktae.reward.grading import grade, grade_many
 
 _BATCH = 64
 
@@ -32,7 +32,8 @@ def grade_samples(
     for start in range(0, len(samples), _BATCH):
         batch = samples[start : start + _BATCH]
         verdicts: dict[int, Any] = {}
-        for style in {styles[sample.task]: None for sample in batch}:
+        wanted: set[AnswerStyle] = {styles[sample.task] for sample in batch}
+        for style in wanted:
             places = [i for i, sample in enumerate(batch) if styles[sample.task] == style]
             graded = grade_many([(batch[i].output, list(batch[i].answers)) for i in places], style)
             verdicts |= dict(zip(places, graded, strict=True))
@@ -100,9 +101,13 @@ def grade_file(
 
 def equivalence() -> Callable[[str, str], bool]:
     """Whether two answers say the same, by the grader; each pair is decided once."""
-    from openrlhf_ktae.reward import is_equivalent
 
-    return cache(is_equivalent)
+    @cache
+    def equivalent(answer: str, other: str) -> bool:
+        # Both are a model's: only the grader's workers may be stopped when such a comparison takes for ever.
+        return grade(f"<answer>{answer}</answer>", other, "tags").correct
+
+    return equivalent
 
 
 def _settings_beside(path: Path) -> dict[str, Any]:

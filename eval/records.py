@@ -28,7 +28,7 @@ class Record:
     formatted: bool
     """Whether an answer was found where the template asks for it."""
     reason: str
-    """Why the grader decided so; ``timeout`` where it gave up on a comparison."""
+    """Why the grader decided so; ``timed out`` where it gave up on a comparison."""
     tokens: int | None = None
     """Generated tokens, the end-of-sequence token included; None where the generator is not known."""
     finish_reason: str | None = None

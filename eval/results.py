@@ -58,8 +58,10 @@ def summarise(
         "partial_because": reasons,
         "average": average,
         "tasks": tasks,
-        "grader": {"timed_out": sum(record.reason == "timed out" for record in records),
-                   "failed": sum(record.reason.startswith("error") for record in records)},
+        "grader": {
+            reason.replace(" ", "_"): sum(record.reason.startswith(reason) for record in records)
+            for reason in ("timed out", "refused", "error")
+        },
         "data": data,
         "settings": dict(settings),
         "seeds": {"sampling": settings.get("seed"), "bootstrap": SEED, "bootstrap_resamples": RESAMPLES},

@@ -43,6 +43,7 @@ class RunOptions:
     concurrency: int = 64
     tensor_parallel: int = 1
     gpu_memory_utilization: float = 0.9
+    max_num_seqs: int | None = None
     kv_cache_mib: int | None = None
 
     def check(self) -> None:
@@ -172,6 +173,7 @@ def make_backend(options: RunOptions, sampling: Sampling) -> Backend:
         options.seed,
         options.tensor_parallel,
         options.gpu_memory_utilization,
+        options.max_num_seqs,
         options.kv_cache_mib,
     )
     if options.engines:

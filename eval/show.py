@@ -55,7 +55,7 @@ def print_results(results: Mapping[str, Any], console: Console) -> None:
         console.print(f"[yellow]partial: {escape(reason)}[/]")
     for name, count in results["grader"].items():
         if count:
-            console.print(f"[yellow]grader: {count} responses {name.replace('_', ' ')} and counted as wrong[/]")
+            console.print(f"[yellow]grader: {count} answers counted as wrong ({name.replace('_', ' ')})[/]")
 
 
 def _narrow(table: Table) -> Table:

@@ -54,6 +54,8 @@ class EngineOptions:
     seed: int
     tensor_parallel: int
     gpu_memory_utilization: float
+    max_num_seqs: int | None
+    """Most responses that are generated at once; None: vLLM's choice."""
     kv_cache_mib: int | None
     """Size of the key-value cache; None: vLLM's choice on GPU, 256 MiB on CPU."""
 

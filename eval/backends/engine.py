@@ -51,6 +51,8 @@ class Engine:
         if prepare_environment():
             arguments["enforce_eager"] = True
             cache_mib = cache_mib or _CPU_KV_CACHE_MIB
+        if options.max_num_seqs:
+            arguments["max_num_seqs"] = options.max_num_seqs
         if cache_mib:
             arguments["kv_cache_memory_bytes"] = cache_mib * 2**20
 

@@ -1,5 +1,7 @@
 """Several vLLM engines as Ray actors: data parallelism over the GPUs (or the cores) of a cluster."""
 
+import logging
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,16 +31,21 @@ class RayBackend:
         if self._started_by_us:
             try:
                 # The cluster's workers import this package from where it stands here.
-                environment = {"env_vars": {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}}
-                ray.init(address=address, log_to_driver=False, logging_level="ERROR", runtime_env=environment)
+                there: dict[str, Any] = {
+                    "runtime_env": {"env_vars": {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}}
+                }
+                if address is None:
+                    # Logical cores: a small machine may hold more engines than it has cores.
+                    there["num_cpus"] = max(engines * options.tensor_parallel, os.cpu_count() or 1)
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **there)
             except (ConnectionError, ValueError) as error:
                 raise BackendError(f"Ray cluster {address!r}: not reached ({error}); check --address") from error
         kind = "GPU" if ray.cluster_resources().get("GPU") else "CPU"
-        there, needed = ray.cluster_resources().get(kind, 0), engines * options.tensor_parallel
-        if there < needed:
+        found, needed = ray.cluster_resources().get(kind, 0), engines * options.tensor_parallel
+        if found < needed:
             self.close()
             raise BackendError(
-                f"Ray cluster: {engines} engines need {needed} {kind}s, it has {there:g}; lower --engines"
+                f"Ray cluster: {engines} engines need {needed} {kind}s, it has {found:g}; lower --engines"
             )
         resources: dict[str, Any] = (
             {"num_gpus": options.tensor_parallel} if kind == "GPU" else {"num_cpus": options.tensor_parallel}
