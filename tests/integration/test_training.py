@@ -1,0 +1,254 @@
+"""Training for real: Ray, vLLM and DeepSpeed on an untrained tiny model, through the same command that a user calls.
+
+The reward is the parity of the response's characters: an untrained model is right about half of the time, so that the
+groups are mixed.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+import torch
+from ktae_oracle import oracle_values
+
+from openrlhf_ktae.config import KtaeConfig
+from openrlhf_ktae.data.arithmetic import write_prompt_set
+from openrlhf_ktae.training.launch import EXIT_STOPPED
+from openrlhf_ktae.training.run_log import RunFolder
+from openrlhf_ktae.training.tiny_model import make_model, make_tokenizer, save
+
+ROOT = Path(__file__).resolve().parents[2]
+PROMPTS, SAMPLES = 4, 8
+REWARD = """
+import torch
+
+def reward_func(queries, prompts, labels, **kwargs):
+    response = queries[0][len(prompts[0]):]
+    score = torch.tensor([float(sum(map(ord, response)) % 2)])
+    return {"rewards": score - 0.25, "scores": score, "extra_logs": {"timed_out": torch.zeros(1)}}
+"""
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture(scope="module")
+def assets(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("assets")
+    save(make_model(0), make_tokenizer(), folder / "model")
+    write_prompt_set(folder / "train.jsonl", "train", 4 * PROMPTS, seed=0)
+    write_prompt_set(folder / "evaluation.jsonl", "evaluation", 8, seed=0)
+    (folder / "reward.py").write_text(REWARD)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def command(assets, tmp_path_factory):
+    """The command line of a run with changes; ``runs/latest`` below the returned folder is its run."""
+    runs = tmp_path_factory.mktemp("runs")
+
+    def make(name: str, *overrides: str, resume: Path | None = None) -> tuple[list[str], RunFolder]:
+        settings = [
+            f"run.output_dir={runs / name}",
+            f"arithmetic.directory={assets / 'unused'}",
+            "arithmetic.warmup_steps=0",
+            f"actor.model_name_or_path={assets / 'model'}",
+            f"data.prompt_dataset={assets / 'train.jsonl'}",
+            f"eval.dataset={assets / 'evaluation.jsonl'}",
+            f"reward.remote_url={assets / 'reward.py'}",
+            f"rollout.batch_size={PROMPTS}",
+            "rollout.micro_batch_size=8",
+            f"train.batch_size={PROMPTS * SAMPLES}",
+            "train.micro_batch_size=8",
+            "run.rollout_log_steps=1",
+            "rollout.max_new_tokens=16",
+            *overrides,
+        ]
+        line = [sys.executable, "-m", "openrlhf_ktae.cli", "train", "recipes/quickstart"]
+        line += [part for setting in settings for part in ("--set", setting)]
+        line += ["--resume", str(resume)] if resume else []
+        return line, RunFolder(resume or runs / name / "latest")
+
+    return make
+
+
+def run(line: list[str]) -> subprocess.CompletedProcess:
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=500)
+
+
+def succeed(line: list[str]) -> str:
+    done = run(line)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def rollouts(folder: RunFolder, step: int) -> list[dict]:
+    return pq.read_table(folder.rollouts / f"step_{step:05d}.parquet").to_pylist()
+
+
+def steps(folder: RunFolder, kind: str = "train") -> list[int]:
+    return [line["step"] for line in folder.metrics() if line["kind"] == kind]
+
+
+@pytest.fixture(scope="module")
+def stopped(command):
+    """A run of four steps that was asked to stop after its first."""
+    line, folder = command("stopped", "algo.advantage.is_correction_level=token", "eval.steps=2")
+    before = set(psutil.pids())
+    process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 400
+    while process.poll() is None and not steps(folder) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGUSR1)
+    output, _ = process.communicate(timeout=120)
+    left = [p for p in psutil.process_iter(["pid", "cmdline"]) if p.pid not in before and _belongs_to_a_run(p)]
+    return process.returncode, output, folder, left
+
+
+def _belongs_to_a_run(process: psutil.Process) -> bool:
+    command_line = " ".join(process.info["cmdline"] or [])
+    return any(mark in command_line for mark in ("ray::", "raylet", "gcs_server", "VLLM", "openrlhf_ktae.training.launch"))
+
+
+@pytest.fixture(scope="module")
+def resumed(stopped, command):
+    """The same run, gone on with to its end."""
+    folder = RunFolder(stopped[2].path.resolve())
+    first = steps(folder)
+    line, _ = command("stopped", "algo.advantage.is_correction_level=token", "eval.steps=2", resume=folder.path)
+    return first, succeed(line), folder
+
+
+def test_asked_to_stop_a_run_writes_a_checkpoint_and_leaves_nothing_running(stopped):
+    code, output, folder, left = stopped
+    assert code == EXIT_STOPPED, output
+    assert "Go on with: openrlhf-ktae train recipes/quickstart --resume" in " ".join(output.split())
+    assert folder.read()["status"] == "interrupted"
+    assert (folder.path / "checkpoints" / "_actor" / "latest").exists()
+    assert left == []
+
+
+def test_resuming_continues_the_steps_and_the_order_of_the_data(resumed):
+    first, _, folder = resumed
+    assert 1 <= len(first) < 4
+    assert steps(folder) == [1, 2, 3, 4]
+    assert folder.read()["status"] == "finished"
+    prompts = [row["prompt"] for step in range(1, 5) for row in rollouts(folder, step) if row["rollout"] == 0]
+    # An episode holds every prompt once: a resumed run that began anew would repeat some.
+    assert len(prompts) == len(set(prompts)) == 4 * PROMPTS
+
+
+def test_a_run_leaves_what_reports_and_users_need(resumed):
+    _, output, folder = resumed
+    run_json = folder.read()
+    assert run_json["config"]["ktae"]["scale"] == 1.0 and run_json["versions"]["openrlhf"] == "0.11.2"
+    assert (folder.path / "model" / "config.json").exists()
+    summary = json.loads(folder.summary_file.read_text())
+    assert summary["steps"] == 4 and summary["evaluation_problems"] == 8
+    assert steps(folder, "eval") == [0, 2, 4]
+    assert "accuracy (pass@1)" in output
+    line = next(line for line in folder.metrics() if line["kind"] == "train")
+    expected = {"ktae/key_token_frac", "ktae/saturated_frac", "rollout/accuracy", "reward/timed_out_frac", "timing/ktae"}
+    assert expected <= set(line)
+
+
+def test_key_token_values_in_training_equal_the_oracle(resumed):
+    _, _, folder = resumed
+    rows = rollouts(folder, 1)
+    ignored = tuple(json.loads((folder.path / "model" / "config.json").read_text())[f"{kind}_token_id"] for kind in ("pad", "eos"))
+    length = max(len(row["token_ids"]) for row in rows)
+    values = oracle_values(
+        [row["token_ids"] + [0] * (length - len(row["token_ids"])) for row in rows],
+        [[1] * len(row["token_ids"]) + [0] * (length - len(row["token_ids"])) for row in rows],
+        [row["correct"] for row in rows],
+        [row["group"] for row in rows],
+        KtaeConfig(ignore_token_ids=ignored),
+    )
+    rewards = torch.tensor([row["reward"] for row in rows]).view(-1, SAMPLES)
+    rollout_level = ((rewards - rewards.mean(-1, keepdim=True)) / (rewards.std(-1, keepdim=True) + 1e-9)).flatten()
+    found_non_zero = 0
+    for row, expected, advantage in zip(rows, values, rollout_level.tolist(), strict=True):
+        count = len(row["token_ids"])
+        assert row["key_token_value"] == pytest.approx(expected[:count], abs=1e-6)
+        assert row["advantage"] == pytest.approx([advantage + value for value in expected[:count]], abs=1e-5)
+        found_non_zero += sum(value != 0 for value in expected)
+    assert found_non_zero > 0
+
+
+def test_the_counts_behind_the_values_are_kept(resumed):
+    _, _, folder = resumed
+    tokens = pq.read_table(folder.rollouts / "step_00001_tokens.parquet").to_pylist()
+    by_key = {(row["group"], row["token_id"]): row for row in tokens}
+    rows = [row for row in rollouts(folder, 1) if row["group"] == 0]
+    token_id = rows[0]["token_ids"][0]
+    entry = by_key[(0, token_id)]
+    assert entry["a"] == sum(token_id in row["token_ids"] for row in rows if row["correct"])
+    assert entry["m_w"] == sum(row["token_ids"].count(token_id) for row in rows if not row["correct"])
+
+
+def test_vllm_samples_from_the_weights_that_were_trained(resumed):
+    _, _, folder = resumed
+    differences = [line["weights/vllm_logprob_diff_mean"] for line in folder.metrics() if line["kind"] == "train"]
+    assert len(differences) == 4 and max(differences) < 0.02  # bf16 rounding; stale weights differ by tenths
+
+
+def test_zero_scale_logs_the_advantages_of_group_norm_and_several_workers_train_packed(command):
+    """Two policy and two reference workers under ZeRO-2, dynamic batches, packed samples; the key-token term off."""
+    line, folder = command(
+        "workers",
+        "ktae.scale=0",
+        "actor.num_gpus_per_node=2",
+        "ref.num_gpus_per_node=2",
+        "train.dynamic_batch_enable=true",
+        "ds.packing_samples=true",
+        "train.max_tokens_per_gpu=128",
+        f"data.max_samples={2 * PROMPTS}",
+        "eval.dataset=null",
+    )
+    succeed(line)
+    assert steps(folder) == [1, 2]
+    assert all(line["policy_loss"] is not None and line["actor_grad_norm"] > 0 for line in folder.metrics())
+    rows = rollouts(folder, 1)
+    rewards = torch.tensor([row["reward"] for row in rows]).view(-1, SAMPLES)
+    expected = ((rewards - rewards.mean(-1, keepdim=True)) / (rewards.std(-1, keepdim=True) + 1e-9)).flatten()
+    for row, advantage in zip(rows, expected.tolist(), strict=True):
+        assert set(row["advantage"]) == {advantage}
+        assert set(row["key_token_value"]) == {0.0}
+
+
+def test_asynchronous_training_with_dr_grpo(command):
+    line, folder = command(
+        "async",
+        "train.async_enable=true",
+        "algo.advantage.estimator=dr_grpo",
+        f"data.max_samples={2 * PROMPTS}",
+        "ktae.scale=0.5",
+    )
+    succeed(line)
+    assert steps(folder) == [1, 2]
+    assert steps(folder, "eval")[0] == 0
+    rows = rollouts(folder, 2)
+    rewards = torch.tensor([row["reward"] for row in rows]).view(-1, SAMPLES)
+    expected = (rewards - rewards.mean(-1, keepdim=True)).flatten().tolist()
+    for row, advantage in zip(rows, expected, strict=True):
+        total = [advantage + value for value in row["key_token_value"]]
+        assert row["advantage"] == pytest.approx(total, abs=1e-5)
+    assert any(value != 0 for row in rows for value in row["key_token_value"])
+
+
+def test_an_error_in_training_is_reported_with_its_reason(command, tmp_path):
+    """The reward source fails after the preflight call: OpenRLHF only logs it, this project stops."""
+    reward = tmp_path / "failing.py"
+    reward.write_text(REWARD.replace("    response =", "    if queries != prompts: raise OSError('disk')\n    response ="))
+    line, folder = command("failing", f"reward.remote_url={reward}", "eval.dataset=null")
+    done = run(line)
+    assert done.returncode not in (0, EXIT_STOPPED)
+    assert "rollouts came back without reward and score" in " ".join(done.stderr.split())
+    assert folder.read()["status"] == "failed"
+    assert os.path.getsize(folder.log_file) > 0

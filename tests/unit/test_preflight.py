@@ -1,0 +1,139 @@
+"""Runs that cannot work are refused with one sentence before any actor starts."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from openrlhf_ktae.data.arithmetic import write_prompt_set
+from openrlhf_ktae.openrlhf_options import OptionError
+from openrlhf_ktae.recipe import resolve
+from openrlhf_ktae.training.preflight import PreflightError, preflight
+from openrlhf_ktae.training.tiny_model import make_model, make_tokenizer, save
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def assets(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("assets")
+    save(make_model(0), make_tokenizer(), folder / "model")
+    for name in ("train", "evaluation"):
+        write_prompt_set(folder / f"{name}.jsonl", name, 40, seed=0)
+    return folder
+
+
+@pytest.fixture
+def check(assets, tmp_path):
+    """Preflight of the quickstart recipe on small assets, with changes."""
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    recipe = yaml.safe_load((ROOT / "recipes/quickstart/recipe.yaml").read_text())
+    (tmp_path / "recipes" / "quickstart").mkdir(parents=True)
+    (tmp_path / "recipes" / "quickstart" / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+
+    def run(*overrides: str):
+        settings = [
+            f"actor.model_name_or_path={assets / 'model'}",
+            f"data.prompt_dataset={assets / 'train.jsonl'}",
+            f"eval.dataset={assets / 'evaluation.jsonl'}",
+            *overrides,
+        ]
+        return preflight(resolve(tmp_path / "recipes" / "quickstart", settings), tmp_path / "run")
+
+    return run
+
+
+def reward_file(tmp_path: Path, body: str) -> str:
+    path = tmp_path / "my_reward.py"
+    path.write_text(f"import torch\ndef reward_func(queries, prompts, labels, **kwargs):\n    {body}\n")
+    return f"reward.remote_url={path}"
+
+
+def test_a_run_that_can_work_passes(check):
+    assert check().actor.num_gpus_per_node == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["rollout.n_samples_per_prompt=1"], "n_samples_per_prompt"),
+        (
+            ["rollout.n_samples_per_prompt=1", "algo.advantage.estimator=reinforce", "rollout.micro_batch_size=8"],
+            r"rollout\.n_samples_per_prompt: got 1, KTAE compares .* set ktae\.scale=0",
+        ),
+        (["algo.advantage.estimator=gae"], r"algo\.advantage\.estimator: gae estimates"),
+        (["actor.model_name_or_path=runs/no/such/model"], "runs/no/such/model is no model folder"),
+        (["actor.model_name_or_path=null"], r"actor\.model_name_or_path: not set"),
+        (["data.prompt_dataset=no_such.jsonl"], r"data\.prompt_dataset: no_such\.jsonl does not exist"),
+        (["eval.dataset=no_such.jsonl"], r"eval\.dataset: no_such\.jsonl does not exist"),
+        (["data.prompt_dataset=null"], r"data\.prompt_dataset: not set"),
+        (["data.input_key=question"], r"data\.input_key: 'question' is no column .*datasource, input, label"),
+        (["data.label_key=gold"], r"data\.label_key: 'gold' is no column"),
+        (["reward.remote_url=null", "eval.dataset=null"], r"reward\.remote_url: not set"),
+        (["reward.remote_url=no_such.py"], r"reward\.remote_url: no_such\.py does not exist"),
+        (["ds.zero_stage=3", "actor.num_gpus_per_node=2"], r"ds\.zero_stage: 3 with 2 policy workers .* NaN"),
+        (["vllm.sync_backend=nccl"], r"vllm\.sync_backend: got nccl, expected gloo on CPU"),
+        (["train.colocate_all=true", "vllm.enable_sleep=true"], r"vllm\.enable_sleep: not on CPU"),
+    ],
+)
+def test_what_cannot_work_is_refused(check, overrides, message):
+    with pytest.raises((PreflightError, OptionError, ValueError), match=message):
+        check(*overrides)
+
+
+def test_a_folder_without_a_configuration_is_no_model(check, tmp_path):
+    with pytest.raises(PreflightError, match=r"holds no config\.json"):
+        check(f"actor.model_name_or_path={tmp_path}")
+
+
+def test_a_model_that_the_hub_does_not_give_is_refused(check, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(PreflightError, match="nobody/nothing is neither a folder nor a model the hub gives us"):
+        check("actor.model_name_or_path=nobody/nothing")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is empty"),
+        ('{"input": "1+1=", "label": "2"}\n{"input"', "line 2 is not JSON"),
+        ('{"input": "1+1=", "label": "2"}\n{"input": "1+2=", "label": ""}\n', "row 2|rows? .*2"),
+    ],
+)
+def test_a_damaged_prompt_set_is_named_with_its_line(check, tmp_path, content, message):
+    path = tmp_path / "damaged.jsonl"
+    path.write_text(content)
+    with pytest.raises(PreflightError, match=message):
+        check(f"data.prompt_dataset={path}")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return {'rewards': torch.zeros(1)}", "returns no `scores`; KTAE needs to know"),
+        ("raise KeyError('label')", r"failed on an empty response: KeyError\('label'\)"),
+        ("return None", "returned None, expected a dict with `rewards`"),
+    ],
+)
+def test_a_reward_source_that_would_fail_in_silence_is_refused(check, tmp_path, body, message):
+    with pytest.raises(PreflightError, match=message):
+        check(reward_file(tmp_path, body))
+
+
+def test_scores_are_needed_by_ktae_only(check, tmp_path):
+    check(reward_file(tmp_path, "return {'rewards': torch.zeros(1)}"), "ktae.scale=0")
+
+
+def test_a_file_without_a_reward_function_is_refused(check, tmp_path):
+    path = tmp_path / "empty.py"
+    path.write_text("x = 1\n")
+    with pytest.raises(PreflightError, match="defines no reward_func"):
+        check(f"reward.remote_url={path}")
+
+
+def test_local_paths_are_absolute_for_workers_elsewhere(check, assets, monkeypatch):
+    monkeypatch.chdir(assets)
+    args = check("actor.model_name_or_path=./model", "data.prompt_dataset=./train.jsonl")
+    assert Path(args.actor.model_name_or_path).is_absolute()
+    assert json.loads(Path(args.data.prompt_dataset).read_text().splitlines()[0])["datasource"] == "arithmetic"
