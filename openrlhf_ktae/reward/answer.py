@@ -1,6 +1,7 @@
 """Finds the final answer in a response, in time linear in its length whatever it holds."""
 
 import re
+from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,7 @@ STYLES: tuple[AnswerStyle, ...] = ("boxed", "tags", "hash", "auto")
 _BOX_TOKENS = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*(\{)?|\\.|[{}]", re.DOTALL)
 _UNBRACED = re.compile(r"(?:(?!\\[)\]])[^\n$]){1,200}")
 _SPECIAL_TOKEN = re.compile(r"<(?:[|｜][^|｜<>]{1,48}[|｜]|/?s|eos|pad|bos|unk|mask|eot|end_of_turn)>")
+_UNBRACED_TRIED = 16  # of the last \boxed without a brace; more are no answer but a loop
 _LONGEST_SPECIAL_TOKEN = 64
 
 
@@ -71,6 +73,7 @@ def _last_boxed(text: str) -> str:
     """Content of the box that starts last among those that are closed and not empty; empty when there is none."""
     open_groups: list[int] = []  # where the content of a box starts, or -1 for any other group
     best_start, best = -1, ""
+    unbraced: deque[int] = deque(maxlen=_UNBRACED_TRIED)
     for token in _BOX_TOKENS.finditer(text):
         piece = token.group()
         if piece == "{":
@@ -81,9 +84,10 @@ def _last_boxed(text: str) -> str:
                 best_start, best = start, content
         elif token.group(1):
             open_groups.append(token.end())
-        elif piece.startswith(("\\boxed", "\\fbox")) and (unbraced := _unbraced(text, token.end())):
-            best_start, best = token.end(), unbraced
-    return best
+        elif piece.startswith(("\\boxed", "\\fbox")):
+            unbraced.append(token.end())
+    later = (_unbraced(text, start) for start in reversed(unbraced) if start > best_start)
+    return next(filter(None, later), best)
 
 
 def _unbraced(text: str, start: int) -> str:

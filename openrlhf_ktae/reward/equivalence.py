@@ -8,17 +8,12 @@ comparison of expressions, which is :mod:`openrlhf_ktae.reward.symbolic` or, to 
 import re
 from collections.abc import Callable
 
-from openrlhf_ktae.reward.numbers import MAX_DIGITS, read_number
+from openrlhf_ktae.reward.limits import MAX_LENGTH, Refused, check_limits
+from openrlhf_ktae.reward.numbers import read_number
 from openrlhf_ktae.reward.quantity import compare_bases, compare_quantities, read_quantity, units_differ
-from openrlhf_ktae.reward.spelling import nesting, plain
+from openrlhf_ktae.reward.spelling import plain
 from openrlhf_ktae.reward.structure import Group, Leaf, Matrix, Node, Relation, interval_of, is_name, parse
 
-MAX_LENGTH = 2000
-"""Longest answer that is compared as mathematics; a longer one equals only the same text."""
-
-_MAX_NESTING = 40
-_MAX_EXPONENT = 2000
-_MAX_FACTORIAL = 1000
 _MAX_ITEMS = 100
 
 SymbolicEquality = Callable[[str, str], bool]
@@ -27,10 +22,6 @@ SymbolicEquality = Callable[[str, str], bool]
 
 class Undecided(Exception):
     """Only the symbolic engine can tell."""
-
-
-class Refused(Exception):
-    """The answer is beyond the limits of what is given to the symbolic engine."""
 
 
 def is_equivalent(answer: str, gold: str) -> bool:
@@ -215,33 +206,6 @@ class _Comparison:
         return True
 
 
-def check_limits(text: str) -> None:
-    """Refuses expressions whose mere construction could take for ever.
-
-    Raises:
-        Refused: too deeply nested, too many digits, exponents or factorials too large.
-    """
-    if nesting(text) > _MAX_NESTING:
-        raise Refused(f"nested more than {_MAX_NESTING} deep")
-    if _LONG_DIGITS.search(text):
-        raise Refused(f"a number of more than {MAX_DIGITS} digits")
-    for match in _EXPONENT.finditer(text):
-        if len(match[1]) > 6 or int(match[1]) > _MAX_EXPONENT:
-            raise Refused(f"an exponent above {_MAX_EXPONENT}")
-    if _TOWER.search(text):
-        raise Refused("a tower of numeric powers")
-    if _NESTED_FACTORIAL.search(text):
-        raise Refused("a factorial of a factorial")
-    for match in _FACTORIAL.finditer(text):
-        if len(match[1]) > 6 or int(match[1]) > _MAX_FACTORIAL:
-            raise Refused(f"a factorial above {_MAX_FACTORIAL}")
-
-
-_LONG_DIGITS = re.compile(rf"\d{{{MAX_DIGITS + 1},}}")
-_EXPONENT = re.compile(r"\^\s*[{(]*\s*[+-]?\s*(\d+)")
-_TOWER = re.compile(r"\d[})\s]*\^\s*[{(]*\s*\d+[})\s]*\^|\^\s*[{(]*\s*\d+\s*\^\s*[{(]*\s*\d+\s*\^")
-_FACTORIAL = re.compile(r"(\d+)\s*[)}]*\s*!")
-_NESTED_FACTORIAL = re.compile(r"!\s*[)}\]]*\s*!")
 _WORD_CHARACTERS = re.compile(r"[A-Za-z][A-Za-z\s'.-]*")
 _CHOICE = re.compile(r"\(?\s*([A-Z])\s*\)?[.:]?")
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from openrlhf_ktae.reward.answer import AnswerStyle, FinalAnswer, find_answer
-from openrlhf_ktae.reward.equivalence import Refused, compare_cheaply
+from openrlhf_ktae.reward.equivalence import compare_cheaply
+from openrlhf_ktae.reward.limits import Refused
 from openrlhf_ktae.reward.pool import GraderPool
 
 CORRECT, DIFFERENT, NO_ANSWER, TIMED_OUT = "correct", "different", "no answer", "timed out"

@@ -21,7 +21,7 @@ from openrlhf_ktae.reward.worker import CRASHED, TIMED_OUT
 
 _START_SECONDS = 120.0
 _GRACE_SECONDS = 0.5  # the worker keeps the deadline; this is for a worker that does not answer at all
-_ATTEMPTS = 2
+_ATTEMPTS = 3
 
 
 class GraderPool:
@@ -51,7 +51,8 @@ class GraderPool:
     def compare(self, answer: str, gold: str) -> str:
         """The reason of the verdict: ``correct``, ``different``, ``timed out``, ``refused: ...`` or ``error: ...``.
 
-        A worker that dies is replaced and the comparison repeated once, for it may have died of something else.
+        A worker that dies is replaced and the comparison repeated, for it may have died of something else; not when
+        the comparison took long, so that an answer that kills its worker holds up nobody.
         """
         request = json.dumps([answer, gold]).encode() + b"\n"
         reason = CRASHED
@@ -60,8 +61,9 @@ class GraderPool:
             for _ in range(_ATTEMPTS):
                 if self._is_closed:
                     return "error: grader is closed"
+                started = worker.ready_at()
                 reason = worker.ask(request)
-                if reason != CRASHED:
+                if reason != CRASHED or time.monotonic() - started > self._deadline_seconds / _ATTEMPTS:
                     break
         finally:
             self._idle.put(worker)
@@ -117,6 +119,11 @@ class _Worker:
             env=os.environ | {"PYTHONPATH": path},
         )
         return self._reply(_START_SECONDS) is not None
+
+    def ready_at(self) -> float:
+        """Starts the process if there is none. Returns when (``time.monotonic``) it was ready or had failed."""
+        self.start()
+        return time.monotonic()
 
     def ask(self, request: bytes) -> str:
         """The worker's answer, or what became of the worker."""

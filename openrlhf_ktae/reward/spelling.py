@@ -121,15 +121,3 @@ def split_top(text: str, separator: re.Pattern[str]) -> tuple[list[str], list[st
         position += 1
     parts.append(text[start:].strip())
     return parts, found
-
-
-def nesting(text: str) -> int:
-    """How deep the brackets of a text are nested."""
-    depth = deepest = 0
-    for character in text:
-        if character in _OPENING:
-            depth += 1
-            deepest = max(deepest, depth)
-        elif character in _CLOSING:
-            depth -= 1
-    return deepest

@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable
 from typing import BinaryIO
 
-from openrlhf_ktae.reward.equivalence import Refused, compare
+from openrlhf_ktae.reward.equivalence import compare
+from openrlhf_ktae.reward.limits import Refused
 
 READY = "ready"
 TIMED_OUT = "timed out"

@@ -1,0 +1,148 @@
+"""The grader under attack: hostile answers, killed workers, many threads."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from answer_pairs import PAIRS
+from hostile_answers import hostile_answers
+
+from openrlhf_ktae.reward import Grader
+
+DEADLINE = 1.5
+ENDLESS = r"\int_0^1 \sin(x^{x^{x}}) e^{\tan x} dx"
+HOSTILE = int(os.environ.get("OPENRLHF_KTAE_HOSTILE_ANSWERS", "600"))
+"""How many hostile answers are graded; the full soak is 10000 (about ten minutes)."""
+
+
+@pytest.fixture(scope="module")
+def grader() -> Iterator[Grader]:
+    grader = Grader(workers=2, deadline_seconds=DEADLINE)
+    grader.warm_up()
+    yield grader
+    grader.close()
+
+
+def boxed(answer: str) -> str:
+    return f"The answer is \\boxed{{{answer}}}"
+
+
+def peak_kilobytes(process_id: int) -> int:
+    status = Path(f"/proc/{process_id}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+
+
+def test_an_endless_comparison_is_killed_at_its_deadline_and_the_next_is_right(grader: Grader) -> None:
+    start = time.monotonic()
+    verdict = grader.grade(boxed(ENDLESS), "0.5")
+    assert time.monotonic() - start < DEADLINE + 1
+    assert (verdict.correct, verdict.formatted, verdict.timed_out, verdict.reason) == (False, True, True, "timed out")
+    start = time.monotonic()
+    assert grader.grade(boxed("1+x^2"), "x^2+1").correct
+    assert time.monotonic() - start < 1
+
+
+def test_hostile_answers_neither_hang_nor_crash_the_grader(grader: Grader) -> None:
+    slow, broken = [], []
+    for index, (kind, answer) in enumerate(hostile_answers(HOSTILE, seed=7, heavy=3)):
+        start = time.monotonic()
+        verdict = grader.grade(boxed(answer), ("5", r"\frac{x+1}{2}")[index % 2])
+        if time.monotonic() - start > DEADLINE + 1:
+            slow.append((kind, answer[:80], time.monotonic() - start))
+        if verdict.reason.startswith(("error: worker", "error: grader")):
+            broken.append((kind, answer[:80], verdict.reason))
+        assert grader.grade(boxed(f"x+{index}"), f"{index}+x").correct, (kind, answer[:80])
+    assert not slow
+    assert not broken
+    assert all(peak_kilobytes(process_id) < 400_000 for process_id in grader.worker_process_ids())
+
+
+def test_the_engine_in_a_worker_gives_the_verdicts_of_the_table(grader: Grader) -> None:
+    verdicts = grader.grade_many([(boxed(answer), gold) for answer, gold, _, _ in PAIRS])
+    assert [verdict.correct for verdict in verdicts] == [verdict for _, _, verdict, _ in PAIRS]
+
+
+def test_sixty_four_threads_get_the_same_verdicts() -> None:
+    grader = Grader(workers=2, deadline_seconds=10)  # its own: nothing is cached, the pool starts under the load
+    pairs = PAIRS[:32] + PAIRS[-32:]
+    barrier = threading.Barrier(64)
+
+    def grade(pair: tuple[str, str, bool, str]) -> bool:
+        barrier.wait()
+        return grader.grade(boxed(pair[0]), pair[1]).correct
+
+    with ThreadPoolExecutor(64) as threads:
+        assert list(threads.map(grade, pairs)) == [verdict for _, _, verdict, _ in pairs]
+    grader.close()
+
+
+def test_a_killed_worker_loses_no_answer() -> None:
+    grader = Grader(workers=2, deadline_seconds=10, cache_size=0)
+    grader.warm_up()
+    pairs = [(boxed(f"(x+{index})^2"), f"x^2+{2 * index}x+{index**2}") for index in range(60)]
+    killed: list[int] = []
+
+    def kill() -> None:
+        killed.extend(grader.worker_process_ids())
+        for process_id in killed:
+            os.kill(process_id, signal.SIGKILL)
+
+    killer = threading.Timer(0.3, kill)
+    killer.start()
+    verdicts = grader.grade_many(pairs)
+    killer.join()
+    assert len(killed) == 2
+    assert not set(killed) & set(grader.worker_process_ids())
+    assert all(verdict.correct for verdict in verdicts)
+    grader.close()
+
+
+def test_too_much_memory_is_a_wrong_verdict_with_a_reason() -> None:
+    grader = Grader(workers=1, deadline_seconds=20, memory_limit_mb=512)
+    verdict = grader.grade(boxed("(x+y+z+w+1)^{1500}+(x-1)"), "5 x")
+    assert not verdict.correct
+    assert grader.grade(boxed("1+x"), "x+1").correct
+    grader.close()
+
+
+def test_the_pool_starts_when_it_is_needed_and_workers_end_with_the_grader() -> None:
+    grader = Grader(workers=1)
+    assert grader.grade(boxed("1/2"), "0.5").correct
+    assert grader.worker_process_ids() == []
+    assert grader.grade(boxed("1+x"), "x+1").correct
+    (process_id,) = grader.worker_process_ids()
+    modules = Path(f"/proc/{process_id}/maps").read_text()
+    assert not any(name in modules for name in ("libtorch", "_raylet", "vllm"))
+    grader.close()
+    assert not Path(f"/proc/{process_id}").exists()
+
+
+def test_workers_end_when_the_process_that_grades_is_killed() -> None:
+    program = (
+        "import os, signal\n"
+        "from openrlhf_ktae.reward import Grader\n"
+        "grader = Grader(workers=1)\n"
+        "grader.grade(r'\\boxed{1+x}', 'x+1')\n"
+        "print(*grader.worker_process_ids(), flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120).stdout
+    worker = Path(f"/proc/{int(output)}")
+    end = time.monotonic() + 10
+    while worker.exists() and "State:\tZ" not in (worker / "status").read_text() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert time.monotonic() < end
+
+
+def test_a_program_that_graded_ends_by_itself_with_no_guard_for_main(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("from openrlhf_ktae.reward import grade\nprint(grade(r'\\boxed{1+x}', 'x+1').correct)\n")
+    result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
+    assert (result.returncode, result.stdout) == (0, "True\n")
