@@ -133,25 +133,27 @@ def cohort_series(runs: Sequence[Run], cohort: Cohort, names: Sequence[str]) -> 
 
 
 def evaluation_panels(runs: Sequence[Run], cohorts: Sequence[Cohort]) -> list[dict[str, Any]]:
-    """One plot per evaluation set: pass@1 with its 95 % interval over problems, other pass@k beside it."""
-    found = {
-        match[1]: None for run in runs for row in run.evaluations for key in row if (match := PASS_AT.fullmatch(key))
-    }
+    """One plot per evaluation set: pass@1 with an interval, other pass@k beside it.
+
+    The interval of a run is the 95 % Wilson interval over its problems, that of several seeds their lowest to highest.
+    """
+    found = {m[1]: None for run in runs for row in run.evaluations for key in row if (m := PASS_AT.fullmatch(key))}
+    about = "Error bars: 95 % Wilson interval over the problems"
+    if any(len(cohort.members) > 1 for cohort in cohorts):
+        about += "; where several seeds are one line, the lowest to the highest seed"
     panels = []
     for source in found:
         lines = []
         for c, cohort in enumerate(cohorts):
-            for i in cohort.members:
-                lines += _evaluation_lines(runs[i], source, c, cohort.label)
+            lines += _evaluation_lines([runs[i] for i in cohort.members], source, c, cohort.label)
         if lines:
-            about = "Error bars: 95 % Wilson interval over the problems."
             panels.append(
                 {
                     "key": f"evaluation-{len(panels)}",
                     "section": "Outcome",
                     "title": f"Evaluation accuracy: {source}",
                     "unit": "pass@k",
-                    "about": about,
+                    "about": about + ".",
                     "percent": True,
                     "lines": lines,
                     "kind": "evaluation",
@@ -160,27 +162,28 @@ def evaluation_panels(runs: Sequence[Run], cohorts: Sequence[Cohort]) -> list[di
     return panels
 
 
-def _evaluation_lines(run: Run, source: str, cohort: int, label: str) -> list[dict[str, Any]]:
-    ks = sorted(
-        {int(m[2]) for row in run.evaluations for key in row if (m := PASS_AT.fullmatch(key)) and m[1] == source}
-    )
+def _evaluation_lines(seeds: Sequence[Run], source: str, cohort: int, label: str) -> list[dict[str, Any]]:
+    keys = {key for run in seeds for row in run.evaluations for key in row}
+    ks = sorted(int(m[2]) for key in keys if (m := PASS_AT.fullmatch(key)) and m[1] == source)
     lines = []
     for k in ks:
         name = f"{source}/pass@{k}"
-        rows = [row for row in run.evaluations if isinstance(row.get(name), float)]
-        if not rows:
+        rows = [row for run in seeds for row in run.evaluations if isinstance(row.get(name), float)]
+        by_step: dict[int, list[Row]] = {}
+        for row in rows:
+            by_step.setdefault(row["step"], []).append(row)
+        steps = sorted(by_step)
+        rates = [[row[name] for row in by_step[step]] for step in steps]
+        if not steps:
             continue
-        line = {
-            "cohort": cohort,
-            "run": label,
-            "label": f"pass@{k}",
-            "x": [row["step"] for row in rows],
-            "y": _rounded(row[name] for row in rows),
-        }
+        line: dict[str, Any] = {"cohort": cohort, "run": label, "label": f"pass@{k}", "x": steps}
+        line["y"] = _rounded(sum(values) / len(values) for values in rates)
         counts = [row.get(f"{source}/n") for row in rows]
-        if k == ks[0] and all(isinstance(n, float) for n in counts):
+        if len(seeds) > 1:
+            line |= {"low": _rounded(map(min, rates)), "high": _rounded(map(max, rates))}
+        elif k == ks[0] and all(isinstance(n, float) for n in counts):
             bounds = [wilson_interval(row[name], n or 0.0) for row, n in zip(rows, counts, strict=True)]
-            line |= {"low": _rounded(b[0] for b in bounds), "high": _rounded(b[1] for b in bounds), "n": counts}
+            line |= {"low": _rounded(b[0] for b in bounds), "high": _rounded(b[1] for b in bounds)}
         lines.append(line)
     return lines
 

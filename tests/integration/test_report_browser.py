@@ -251,7 +251,8 @@ def test_seeds_are_a_band_and_runs_are_named(driver, tmp_path):
     )
     assert fills == 1
     assert page.one("#run-legend").text == "arithmetic-cpu (2 seeds)\na <b>bold</b> run"
-    assert "a <b>bold</b> run" in page.one("[data-panel=reward]").text
+    page.js("Plotly.Fx.hover(document.querySelector('[data-panel=reward]'), [{curveNumber: 6, pointNumber: 5}])")
+    assert "a <b>bold</b> run" in page.one("[data-panel=reward] .hoverlayer").get_attribute("textContent")
     assert page.js("return document.querySelectorAll('#run-legend b, #panels b').length") == 0
     assert page.console() == []
 
@@ -281,12 +282,9 @@ def test_long_group_paints_at_once_and_renders_what_is_visible(driver, tmp_path)
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_no_violation(page, theme):
+    page.open(theme=theme)
     for view in VIEWS:
-        page.open(
-            f"#{view}" if view != "maps" else "#maps?run=0&step=20&group=1&token=1&rollout=0&position=3", theme=theme
-        )
-        if view in ("curves", "groups"):
-            page.wait("return document.querySelector('.view:not([hidden]) .plot .main-svg')")
+        page.go(f"#{view}" if view != "maps" else "#maps?run=0&step=20&group=1&token=1&rollout=0&position=3")
         found = [(v["id"], v["nodes"][0]["html"][:160]) for v in Axe().run(page.driver)["violations"]]
         assert found == [], view
 
@@ -313,11 +311,10 @@ def test_pages_of_damaged_runs_load(driver, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     for folder in (run, empty):
-        page = Page(driver, write_report([folder]))
-        for view in VIEWS:
-            page.open(f"#{view}")
-            assert page.console() == []
-        page.open("#health")
+        page = Page(driver, write_report([folder])).open()
+        for view in VIEWS[::-1]:
+            page.go(f"#{view}")
+        assert page.console() == []
         assert len(page.all(".missing li")) >= 2
     page = Page(driver, run / "report.html").open("#maps?step=6&group=0&rollout=0&position=2")
     shown = page.token_shown()

@@ -49,6 +49,16 @@ class Page:
         self.wait("return document.documentElement.dataset.ready === 'true'")
         return self
 
+    def go(self, address: str) -> None:
+        """Follow a link of the open page to `address` and wait until its view, plots included, is there."""
+        self.js("location.hash = arguments[0]", address)
+        view = address.lstrip("#").split("?")[0]
+        self.wait("return !document.getElementById(arguments[0]).hidden", f"view-{view}")
+        if self.all(f"#view-{view} .plot"):
+            self.wait("return document.querySelector('.view:not([hidden]) .plot .main-svg')")
+        if "token=" in address:
+            self.wait("return document.querySelector('#inspector [data-field=value]')")
+
     def wait(self, script: str, *arguments: Any, seconds: float = 20.0) -> Any:
         """Poll until the script returns something true."""
         end = time.monotonic() + seconds

@@ -35,17 +35,24 @@ function fade(colour, alpha) {
   return `rgba(${n >> 16},${(n >> 8) & 255},${n & 255},${alpha})`;
 }
 
+const labelsOf = (panel) => unique(panel.lines.map((line) => line.label));
+
+// With several runs colour says which run (the legend at the top), and the dash which quantity (this key).
+function dashKey(panel) {
+  const labels = labelsOf(panel);
+  if (curves.cohorts.length < 2 || panel.kind === "stack" || labels.length < 2) return null;
+  return make("ul", { class: "dash-key" }, ...labels.map((label, i) => make("li", {}, make("span", { class: `dash ${DASHES[i % 4]}`, "aria-hidden": "true" }), label)));
+}
+
 function lineTraces(panel) {
   const weight = Number($("smoothing").value);
   const several = curves.cohorts.length > 1;
-  const perRun = new Map();
   const traces = [];
   for (const line of panel.lines) {
-    const order = perRun.get(line.cohort) ?? 0;
-    perRun.set(line.cohort, order + 1);
+    const order = labelsOf(panel).indexOf(line.label);
     const colour = seriesColour(several ? line.cohort : order);
     const dash = several ? DASHES[order % 4] : "solid";
-    const name = plotText(several ? (new Set(panel.lines.map((l) => l.label)).size > 1 ? `${line.run}: ${line.label}` : line.run) : line.label);
+    const name = plotText(several && panel.kind !== "stack" ? (labelsOf(panel).length > 1 ? `${line.run}: ${line.label}` : line.run) : line.label);
     const hover = panel.percent ? "%{y:.1%}" : "%{y:.4g}";
     const common = { name, legendgroup: name, hovertemplate: hover, connectgaps: false };
     if (panel.kind === "stack") {
@@ -134,10 +141,10 @@ async function startCurves() {
     }
     const plot = make("div", { class: "plot", "data-panel": panel.key, "data-file": panel.key });
     grid.append(make("figure", { class: "panel" }, make("figcaption", {}, make("h4", { text: panel.title }), make("span", { class: "unit", text: panel.unit })),
-      plot, panel.about ? make("p", { class: "about", text: panel.about }) : null));
+      dashKey(panel), plot, panel.about ? make("p", { class: "about", text: panel.about }) : null));
     addPlot(plot, `${panel.title}. ${lastNumbers(panel)}`, () => {
       const data = lineTraces(panel);
-      const legend = data.filter((trace) => trace.showlegend !== false).length > 1;
+      const legend = data.filter((trace) => trace.showlegend !== false).length > 1 && (curves.cohorts.length < 2 || panel.kind === "stack");
       return { data, layout: plotLayout({ legend, percent: panel.percent, gap: panel.lines[0].x.length > 60 ? 0 : 0.1 }) };
     });
   }

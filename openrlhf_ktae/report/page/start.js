@@ -77,6 +77,7 @@ function fillPiece(element, text, breaks = true) {
   return element;
 }
 
+const unique = (values) => [...new Set(values)];
 const visible = (text) => text.replaceAll(" ", "·").replaceAll("\n", "↵").replaceAll("\t", "⇥");
 
 // What a screen reader says of a token without any letter.

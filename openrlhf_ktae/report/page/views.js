@@ -38,8 +38,6 @@ function showView(name) {
   }
 }
 
-const unique = (values) => [...new Set(values)];
-
 function fillSelect(select, options, chosen) {
   select.replaceChildren(...options.map(([value, text]) => make("option", { value, text })));
   select.value = String(chosen);
