@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,9 +35,15 @@ class Nodes:
         return subprocess.run([RAY, *arguments], env=self.environment, capture_output=True, text=True, **options)
 
     def listed(self, what: str) -> list[dict]:
-        """``ray list WHAT`` as dictionaries, the ended ones too."""
-        done = self.ray("list", what, "--format", "json", "--detail", "--limit", "1000", timeout=120)
-        return json.loads(done.stdout) if done.returncode == 0 else []
+        """What Ray's state API knows (``nodes``, ``actors``), the ended ones too; empty while it does not answer."""
+        token = self.environment["RAY_AUTH_TOKEN"]
+        url = f"{self.dashboard}/api/v0/{what}?limit=1000&detail=1&timeout=20"
+        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return json.load(answer)["data"]["result"]["result"]
+        except (OSError, KeyError, TypeError):  # not up yet
+            return []
 
 
 def free_port() -> int:
@@ -66,6 +73,8 @@ def two_nodes(gpus=(1, 1), **environment: str):
     head = [RAY, "start", "--head", f"--node-ip-address={own_address()}", f"--port={port}", f"--temp-dir={session}"]
     head += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard_port}", f"--num-gpus={gpus[0]}", *common]
     worker = [RAY, "start", f"--address={address}", f"--num-gpus={gpus[1]}", *common]
+    # Busy machines start Ray slowly.
+    client |= {"RAY_NUM_REDIS_GET_RETRIES": "60"}
     server = {key: value for key, value in client.items() if key != "RAY_ADDRESS"} | environment
     processes: list[subprocess.Popen] = []
     try:
@@ -84,7 +93,7 @@ def two_nodes(gpus=(1, 1), **environment: str):
 
 def _wait_for(nodes: Nodes, count: int, seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
-    while sum(node["state"] == "ALIVE" for node in nodes.listed("nodes")) < count:
+    while sum(node.get("state") == "ALIVE" for node in nodes.listed("nodes")) < count:
         ended = [process for process in nodes.processes if process.poll() is not None]
         if ended or time.monotonic() > deadline:
             logs = "\n".join(path.read_text() for path in nodes.session.glob("start_*.log"))
