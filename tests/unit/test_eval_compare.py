@@ -1,12 +1,10 @@
 """Comparisons: published averages, paired tests, what is said when results do not fit together."""
 
-import json
-
 import pytest
+from eval_files import make_result
 from rich.console import Console
 
 from eval.compare import AVERAGE, compare
-from eval.grading import grade_file
 from eval.published import published_names, published_results
 from eval.show import comparison_markdown, print_comparison
 from eval.tables import tables
@@ -16,18 +14,6 @@ PRINTED = {
     "GRPO_1.5B": 40.6, "GRPO_7B": 50.3, "GRPO+KTAE_1.5B": 41.7, "GRPO+KTAE_7B": 51.7,
     "DAPO_1.5B": 41.2, "DAPO_7B": 51.7, "DAPO+KTAE_1.5B": 43.4, "DAPO+KTAE_7B": 52.5,
 }  # fmt: skip
-
-
-def make_result(folder, verdicts, tokens=10, **extra):
-    """A graded file with one task, t, and one sample per verdict."""
-    rows = [
-        {"task": "t", "problem": f"p{i}", "answer": "1", "output": f"\\boxed{{{int(ok)}}}", "tokens": tokens, **extra}
-        for i, ok in enumerate(verdicts)
-    ]
-    folder.mkdir(parents=True)
-    (folder / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    grade_file(folder / "answers.jsonl", folder / folder.name, None)
-    return str(folder / folder.name)
 
 
 def test_published_averages_are_the_printed_ones():

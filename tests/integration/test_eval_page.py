@@ -1,0 +1,79 @@
+"""The comparison's page in a real browser: tables, plots with intervals, nothing fetched."""
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+from eval_files import make_result
+from report_browser import start_browser
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
+
+from eval.compare import compare
+from eval.page import write_page
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    driver = start_browser(tmp_path_factory.mktemp("profile"))
+    driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 1200, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    )
+    yield driver
+    driver.quit()
+
+
+def show(driver, page, plots):
+    driver.get(page.resolve().as_uri())
+    script = "return document.querySelectorAll('.plot .main-svg').length"
+    WebDriverWait(driver, 30).until(lambda d: d.execute_script(script) >= plots)
+    if folder := os.environ.get("OPENRLHF_KTAE_SCREENSHOTS"):
+        height = driver.execute_script("return document.documentElement.scrollHeight")
+        shot = {"width": 1200, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", shot)
+        driver.save_screenshot(str(Path(folder) / f"{page.stem}.png"))
+
+
+def cells(driver, section):
+    rows = driver.find_elements(By.CSS_SELECTOR, f"#{section} tbody tr")
+    return {row.find_elements(By.TAG_NAME, "td")[0].text: [td.text for td in row.find_elements(By.TAG_NAME, "td")[1:]]
+            for row in rows}  # fmt: skip
+
+
+def bars(driver, section):
+    return driver.execute_script(f"return document.querySelectorAll('#plot-{section} .yerror').length")
+
+
+def test_two_published_models_show_averages_and_intervals(driver, tmp_path):
+    page = write_page(compare(["GRPO_1.5B", "DAPO+KTAE_1.5B"]), tmp_path / "published.html")
+    show(driver, page, plots=2)
+    rows = cells(driver, "accuracy")
+    assert list(rows) == ["GRPO_1.5B", "DAPO+KTAE_1.5B"]
+    assert rows["GRPO_1.5B"][-1].startswith("40.6 [") and rows["DAPO+KTAE_1.5B"][-1].startswith("43.4 [")
+    assert bars(driver, "accuracy") == 12  # two models, five tasks and the average
+    ticks = [tick.text for tick in driver.find_elements(By.CSS_SELECTOR, "#plot-accuracy .xtick text")]
+    assert ticks == ["AIME 2024", "AMC 2023", "MATH-500", "Minerva Math", "OlympiadBench", "Average"]
+    legend = [entry.text for entry in driver.find_elements(By.CSS_SELECTOR, "#plot-accuracy .legendtext")]
+    assert legend == ["GRPO_1.5B", "DAPO+KTAE_1.5B"]
+    assert "no paired test" in driver.find_element(By.CSS_SELECTOR, "ul.notes").text
+    assert driver.execute_script("return performance.getEntriesByType('resource').length") == 0
+    assert [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_paired_differences_are_plotted_and_names_are_only_text(driver, tmp_path):
+    rng = random.Random(0)
+    names = ["before", "<b>after</b> & more"]
+    folders = [
+        make_result(tmp_path / name.replace("/", "∕"), [rng.random() < share for _ in range(200)])
+        for name, share in zip(names, (0.4, 0.6), strict=True)
+    ]
+    page = write_page(compare(folders), tmp_path / "paired.html")
+    show(driver, page, plots=3)
+    assert bars(driver, "differences") == 2
+    (label,) = cells(driver, "differences")
+    assert label == "<b>after<∕b> & more"
+    assert "p < 0.001" in cells(driver, "differences")[label][0]
+    assert driver.find_elements(By.CSS_SELECTOR, "td b, h1 b") == []
