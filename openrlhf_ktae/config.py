@@ -15,28 +15,28 @@ class Options(BaseModel):
 class KtaeConfig(Options):
     """Options of the key-token advantage (KTAE, arXiv 2505.16826). The defaults are the paper's published runs."""
 
-    alpha: float = Field(1.0, ge=0)
+    alpha: float = Field(default=1.0, ge=0)
     """Weight of Fisher's exact test in the association strength (paper: alpha); 0 is the ablation "w/o Fisher"."""
 
-    beta: float = Field(1.0, ge=0)
+    beta: float = Field(default=1.0, ge=0)
     """Weight of the information gain in the association strength (paper: beta); 0 is the ablation "w/o IG"."""
 
-    gamma: float = Field(1.0, ge=0)
+    gamma: float = Field(default=1.0, ge=0)
     """Weight of the term-frequency contrast in the direction (paper: gamma); 0 is the ablation "w/o tf"."""
 
-    scale: float = Field(1.0, ge=0)
+    scale: float = Field(default=1.0, ge=0)
     """Weight of the key-token value in the advantage; 0 gives the rollout-level estimator exactly."""
 
-    k1: float = Field(2.0, ge=0)
+    k1: float = Field(default=2.0, ge=0)
     """BM25 saturation of the term frequency (paper: k1)."""
 
-    b0: float = Field(0.5, ge=0, le=1)
+    b0: float = Field(default=0.5, ge=0, le=1)
     """BM25 length normalisation of the term frequency (paper: b)."""
 
-    eps: float = Field(1e-5, gt=0)
+    eps: float = Field(default=1e-5, gt=0)
     """Added to the denominators of the term-frequency contrast (paper: epsilon)."""
 
-    tf_smoothing: float = Field(0.0, ge=0)
+    tf_smoothing: float = Field(default=0.0, ge=0)
     """Pseudo-count added to a token's occurrences in either class; 0 is the paper. Above 0, a token that occurs in one
     class only no longer saturates for being rare in a long corpus."""
 
@@ -58,19 +58,19 @@ class ArithmeticConfig(Options):
     directory: str = "runs/assets/arithmetic"
     """Where the prompt sets (train.jsonl, evaluation.jsonl) and the warmed-up model (model/) are made."""
 
-    train_problems: int = Field(1280, ge=1)
+    train_problems: int = Field(default=1280, ge=1)
     """Problems of the training prompt set."""
 
-    evaluation_problems: int = Field(512, ge=1)
+    evaluation_problems: int = Field(default=512, ge=1)
     """Problems of the evaluation prompt set; none of them is ever trained on."""
 
-    warmup_steps: int = Field(250, ge=0)
+    warmup_steps: int = Field(default=250, ge=0)
     """Supervised steps before reinforcement learning; 0 leaves the model untrained."""
 
-    warmup_batch_size: int = Field(128, ge=1)
+    warmup_batch_size: int = Field(default=128, ge=1)
     """Worked examples per supervised step."""
 
-    warmup_noise: float = Field(0.22, ge=0, le=1)
+    warmup_noise: float = Field(default=0.22, ge=0, le=1)
     """Share of the steps in the worked examples that hold a random result."""
 
     seed: int = 0
@@ -80,7 +80,7 @@ class ArithmeticConfig(Options):
 class RunOptions(Options):
     """Options of a run that belong neither to OpenRLHF nor to the estimator."""
 
-    name: str = Field("", pattern=r"^[A-Za-z0-9._+-]*$")
+    name: str = Field(default="", pattern=r"^[A-Za-z0-9._+-]*$")
     """Name of the run in its folder, plots and tables; empty: the recipe's folder name."""
 
     output_dir: str = "runs"
@@ -89,16 +89,16 @@ class RunOptions(Options):
     device: Literal["gpu", "cpu"] = "gpu"
     """What the policy, reference and vLLM engines run on. `cpu` counts logical GPUs in Ray and trains tiny models."""
 
-    logical_gpus: int = Field(8, ge=1)
+    logical_gpus: int = Field(default=8, ge=1)
     """GPUs that Ray counts on a machine without any (`device: cpu`, outside an existing cluster)."""
 
-    rollout_log_steps: int = Field(10, ge=0)
+    rollout_log_steps: int = Field(default=10, ge=0)
     """Every how many steps the rollouts with their key-token values go to rollouts/*.parquet; 0 writes none."""
 
     wandb: Literal["off", "online", "offline"] = "off"
     """Weights & Biases. The key comes from the environment (WANDB_API_KEY) or `wandb login`, never from an option."""
 
-    wandb_project: str = Field("openrlhf_ktae", min_length=1)
+    wandb_project: str = Field(default="openrlhf_ktae", min_length=1)
     """Project on Weights & Biases."""
 
     wandb_entity: str = ""
@@ -110,7 +110,7 @@ class RunOptions(Options):
     tensorboard: bool = False
     """TensorBoard files in the run folder (tensorboard/)."""
 
-    tracked_rollouts: int = Field(8, ge=0)
+    tracked_rollouts: int = Field(default=8, ge=0)
     """Rollouts with their key tokens in the trackers' table, whenever rollouts are written (`rollout_log_steps`)."""
 
     evaluate_first: bool = True
@@ -132,16 +132,16 @@ class RewardConfig(Options):
     format_bonus: float = 0.0
     """Added to the reward when an answer stands where ``answer_style`` wants it, correct or not."""
 
-    deadline_seconds: float = Field(5.0, gt=0)
+    deadline_seconds: float = Field(default=5.0, gt=0)
     """Seconds a comparison may take in a worker process; then the worker is killed and the answer is wrong."""
 
-    workers: int = Field(2, ge=1)
+    workers: int = Field(default=2, ge=1)
     """Worker processes of the grader, in each process that grades (in training: each vLLM engine)."""
 
-    memory_limit_mb: int = Field(1024, ge=512)
+    memory_limit_mb: int = Field(default=1024, ge=512)
     """Address space of a worker process in MiB; a comparison that needs more is wrong."""
 
-    cache_size: int = Field(65536, ge=0)
+    cache_size: int = Field(default=65536, ge=0)
     """Comparisons that are remembered, by answer and label; 0 remembers none."""
 
     @model_validator(mode="after")

@@ -1,8 +1,8 @@
 """OpenRLHF's own command line, read from its source: parser and checks, without importing Ray, vLLM or torch.
 
 OpenRLHF 0.11.2 builds its parser and checks its options under ``if __name__ == "__main__"`` of
-``openrlhf/cli/train_ppo_ray.py``. Importing the module would import the whole stack (10 s, and flash-attn); running only
-those statements takes milliseconds and always speaks of the OpenRLHF that is installed.
+``openrlhf/cli/train_ppo_ray.py``. Importing the module would import the whole stack (10 s, and flash-attn); running
+only those statements takes milliseconds and always speaks of the OpenRLHF that is installed.
 """
 
 import argparse
@@ -43,7 +43,9 @@ def _source_parts() -> tuple[CodeType, CodeType]:
 
     build = ast.Module(main.body[:parsed], type_ignores=[])
     checks = [node for node, text in zip(main.body, texts, strict=True) if is_check(text)]
-    check = ast.Module([node for node in checks if main.body.index(node) in range(parsed + 1, trained)], type_ignores=[])
+    check = ast.Module(
+        [node for node in checks if main.body.index(node) in range(parsed + 1, trained)], type_ignores=[]
+    )
     return compile(build, spec.origin, "exec"), compile(check, spec.origin, "exec")
 
 

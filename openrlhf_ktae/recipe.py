@@ -3,8 +3,8 @@
 A recipe names fragments of ``configs/`` and says what differs. All options live in one tree: OpenRLHF's under
 OpenRLHF's own names, ours under ``ktae.``, ``grader.``, ``run.`` and ``arithmetic.``.
 
-Layers, later ones win: ``configs/base.yaml``, the fragments, the recipe, ``--set key=value``. Two fragments that set the
-same option are an error: the recipe has to say which one holds.
+Layers, later ones win: ``configs/base.yaml``, the fragments, the recipe, ``--set key=value``. Two fragments that set
+the same option are an error: the recipe has to say which one holds.
 """
 
 import string
@@ -105,10 +105,8 @@ def _flatten(tree: Mapping[str, Any], source: str, prefix: str = "") -> dict[str
     flat: dict[str, Setting] = {}
     for key, value in tree.items():
         name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            inner = _flatten(value, source, f"{name}.")
-        else:
-            inner = {name: Setting(value, source)}
+        is_tree = isinstance(value, Mapping)
+        inner = _flatten(value, source, f"{name}.") if is_tree else {name: Setting(value, source)}
         for twice in flat.keys() & inner.keys():
             raise RecipeError(f"{twice}: said twice in {source}")
         flat |= inner

@@ -1,4 +1,4 @@
-"""Arithmetic problems made on the spot, for the CPU quickstart and the tests: nothing to download, answers known exactly.
+"""Arithmetic problems made on the spot, for the CPU quickstart and the tests: nothing to download, answers known.
 
 A problem is a chain of operations modulo 10, worked out from left to right, one token per value::
 

@@ -31,6 +31,8 @@ _UNITS: dict[str, str] = {
         "dollar": "dollar dollars usd",
         "cent": "cent cents",
         "degree": "° degree degrees deg",
+        "celsius": "celsius",
+        "fahrenheit": "fahrenheit",
         "rad": "rad radian radians",
         "mph": "mph",
         "L": "L liter liters litre litres",

@@ -43,6 +43,11 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\(?:mathbf|boldsymbol|mathit|bm|vec|mathsf|textit|emph)\s*\{([^{}]{0,200})\}", r"\1"),
         (r"\\(?:text|textbf|textrm|textsf|mathrm|mbox|hbox|operatorname|rm)\s*\{([^{}]{0,400})\}", r"‹\1›"),
         (r"\s*(?:\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![A-Za-z])|\\degree(?![A-Za-z])|°)", "° "),
+        (r"°\s*(?:‹\s*C\s*›|C(?![A-Za-z]))", "‹celsius›"),
+        (r"°\s*(?:‹\s*F\s*›|F(?![A-Za-z]))", "‹fahrenheit›"),
+        (r"‹\s*a(?:rc)?(sin|cos|tan)\s*›|(?<![\\A-Za-z])a(sin|cos|tan)(?=\s*[({])", r"\\arc\1\2 "),
+        (rf"‹\s*({_FUNCTIONS})\s*›", r"\\\1 "),
+        (r"\\hbar(?![A-Za-z])", "h_{0} "),  # unknown to the parser
         (r"\\%|(?<=\d)\s*‹\s*%\s*›|(?<=\d)\s*‹?\s*percent(?![a-z])\s*›?", "% "),
         (r"\\(?:leq?|leqslant|leqq)(?![A-Za-z])|<=|=<", "≤"),
         (r"\\(?:geq?|geqslant|geqq)(?![A-Za-z])|>=", "≥"),

@@ -1,6 +1,7 @@
 """Compares two expressions with the symbolic engine (math-verify on sympy). May take for ever: see :mod:`.pool`."""
 
 import random
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +16,7 @@ from sympy.core.function import AppliedUndef
 _NORMALIZATION = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none")
 _CONVERSION = ConversionConfig(lowercase_symbols=False)
 
+_NATURAL_LOG = re.compile(r"\\log(?![A-Za-z]|\s*_)")
 _DIGITS = 30
 _EXACT_TOLERANCE = 1e-15
 _INEXACT_TOLERANCE = 5e-6  # openrlhf_ktae.reward.numbers.RELATIVE_TOLERANCE
@@ -31,6 +33,8 @@ def equal_expressions(answer: str, gold: str) -> bool:
     relation = gold[-2:] if gold[-2:] in ("=0", ">0") else ""
     if relation:
         answer, gold = answer[:-2], gold[:-2]
+    if r"\ln" in gold and r"\log" not in gold:
+        answer = _NATURAL_LOG.sub(r"\\ln", answer)  # \log has base 10 for the parser and base e for many authors
     left, right = read_latex(answer), read_latex(gold)
     if left is None or right is None:
         return False

@@ -170,7 +170,18 @@ def _finish(config: RunConfig, folder: RunFolder, code: int, seconds: dict[str, 
     console.print()
     console.print(summary_table(summary))
     console.print(f"Run folder: {folder.path}")
+    _write_report(folder)
     return 0
+
+
+def _write_report(folder: RunFolder) -> None:
+    from openrlhf_ktae.report import write_report
+
+    try:
+        console.print(f"Report (open it in a browser): {write_report([folder.path])}")
+    except (OSError, ValueError) as error:
+        # The run itself is complete; only its page is not.
+        console.print(f"The report could not be written: {_escape(str(error))}")
 
 
 def _point_latest_at(path: Path) -> None:
@@ -200,5 +211,3 @@ def format_line(line: dict[str, Any], total: int | None) -> str:
     step = f"{line['step']}/{total}" if total else str(line["step"])
     parts = [f"{name} {form.format(line[key])}" for name, key, form in _LINE if line.get(key) is not None]
     return f"step {step:>7}  " + "  ".join(parts)
-
-

@@ -11,6 +11,7 @@ import sys
 import types
 from argparse import Namespace
 from types import SimpleNamespace
+from typing import Any
 
 ENVIRONMENT = {
     # DeepSpeed takes gloo and probes no CUDA.
@@ -116,7 +117,7 @@ class GlooGroup:
     def __init__(self, host, port, rank, world_size, device=None):
         from vllm.distributed.utils import stateless_init_torch_distributed_process_group
 
-        self._group = stateless_init_torch_distributed_process_group(host, port, rank, world_size, backend="gloo")
+        self._group: Any = stateless_init_torch_distributed_process_group(host, port, rank, world_size, backend="gloo")
 
     def broadcast(self, tensor, src, stream=None) -> None:
         """Sends ``tensor`` of rank ``src`` into the same tensor of every rank."""
@@ -252,4 +253,4 @@ def _attend_without_flash() -> None:
         chosen = "sdpa" if "flash" in attn_implementation else attn_implementation
         init(self, pretrain_or_model, attn_implementation=chosen, **kwargs)
 
-    Actor.__init__ = with_cpu_attention
+    Actor.__init__ = with_cpu_attention  # pyright: ignore[reportAttributeAccessIssue]

@@ -4,6 +4,8 @@ vLLM imports this module in its worker process before it loads the model (``work
 the patch below take effect. Versions: vLLM 0.29.0, OpenRLHF 0.11.2.
 """
 
+from typing import Any
+
 import torch
 import vllm.model_executor.layers.utils as layer_utils
 from openrlhf.trainer.ray.vllm_worker_wrap import WorkerWrap
@@ -23,6 +25,10 @@ layer_utils.dispatch_cpu_unquantized_gemm = _live_linear
 
 class CpuWorker(WorkerWrap):
     """OpenRLHF's worker extension, receiving all weights in one broadcast."""
+
+    # Of vLLM's worker, which this class is mixed into.
+    model_config: Any
+    model_runner: Any
 
     def init_process_group(self, *args, **kwargs) -> None:
         """Joins the weight-sync group, over gloo."""

@@ -73,9 +73,7 @@ def stack_rows(tensors: list[torch.Tensor]) -> torch.Tensor:
 class KtaeExperienceMaker(RemoteExperienceMaker):
     """Adds the key-token values to the advantages of any critic-free rollout-level estimator of OpenRLHF."""
 
-    def __init__(
-        self, *args, ktae: KtaeConfig, on_experiences: Callable[[list[Experience]], None], **kwargs
-    ) -> None:
+    def __init__(self, *args, ktae: KtaeConfig, on_experiences: Callable[[list[Experience]], None], **kwargs) -> None:
         """``on_experiences`` is called with every finished batch, before OpenRLHF splits it for training."""
         super().__init__(*args, **kwargs)
         self.ktae = ktae

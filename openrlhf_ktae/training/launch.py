@@ -69,7 +69,7 @@ def launch(folder: RunFolder) -> int:
         cpu.install()
     start_ray(run, environment)
 
-    import ray
+    from ray.exceptions import RayTaskError
 
     from openrlhf_ktae.training import rollout, trainer
 
@@ -78,7 +78,7 @@ def launch(folder: RunFolder) -> int:
     sys.argv = ["openrlhf.cli.train_ppo_ray", *description["argv"]]
     try:
         runpy.run_module("openrlhf.cli.train_ppo_ray", run_name="__main__", alter_sys=True)
-    except ray.exceptions.RayTaskError as error:
+    except RayTaskError as error:
         if isinstance(error.cause, trainer.StopRequested) or "StopRequested" in str(error):
             print(error)
             return EXIT_STOPPED

@@ -65,8 +65,8 @@ def check_estimator(config: RunConfig, args: SimpleNamespace) -> None:
         )
     if args.algo.advantage.estimator == "gae":
         raise PreflightError(
-            "algo.advantage.estimator: gae estimates per-token advantages with a critic; KTAE adds to a critic-free one: "
-            "group_norm, dr_grpo, rloo, reinforce_baseline, reinforce"
+            "algo.advantage.estimator: gae estimates per-token advantages with a critic; KTAE adds to a critic-free "
+            "one: group_norm, dr_grpo, rloo, reinforce_baseline, reinforce"
         )
 
 

@@ -9,10 +9,9 @@ from openrlhf.utils.agent import SingleTurnAgentExecutor
 from vllm.sampling_params import RequestOutputKind
 
 from openrlhf_ktae.training import cpu
-from openrlhf_ktae.training.seat import Seat
+from openrlhf_ktae.training.seat import Seat, plain_class
 
-# @ray.remote classes cannot be subclassed; the plain class under the decorator can.
-_RolloutActor: Any = vllm_engine.RolloutRayActor.__ray_metadata__.modified_class
+_RolloutActor = plain_class(vllm_engine.RolloutRayActor)
 
 
 class _GroupRequest:
@@ -27,7 +26,7 @@ class _GroupRequest:
         self._engine = engine
         self._num_samples = num_samples
         self._taken = 0
-        self._output: asyncio.Future | None = None
+        self._output: Any = None
 
     async def generate(self, prompt_token_ids, sampling_params, multi_modal_data=None):
         """The next sample's output, in the form of a request of its own."""
@@ -37,9 +36,8 @@ class _GroupRequest:
             group_params = sampling_params.clone()
             group_params.n = self._num_samples
             group_params.output_kind = RequestOutputKind.FINAL_ONLY
-            self._output = asyncio.ensure_future(
-                self._engine.generate(prompt_token_ids, group_params, multi_modal_data=multi_modal_data)
-            )
+            response = self._engine.generate(prompt_token_ids, group_params, multi_modal_data=multi_modal_data)
+            self._output = asyncio.ensure_future(response)
         output = copy(await self._output)
         output.outputs = [output.outputs[index]]
         return output
@@ -53,7 +51,7 @@ class KtaeRolloutActor(_RolloutActor):
             # trainer/ray/vllm_engine.py:267 hard-codes the extension that allocates on "cuda".
             kwargs["worker_extension_cls"] = "openrlhf_ktae.training.cpu_vllm_worker.CpuWorker"
             kwargs["kv_cache_memory_bytes"] = cpu.KV_CACHE_BYTES
-        await super().__init__(*args, **kwargs)
+        await super().__init__(*args, **kwargs)  # pyright: ignore[reportGeneralTypeIssues]
 
     async def receive_weights(self, layout, dtype) -> None:
         """All weights in one broadcast (CPU)."""

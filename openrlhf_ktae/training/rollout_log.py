@@ -1,4 +1,4 @@
-"""The rollouts of a step as the run folder keeps them: what was sampled, what it was worth, and the counts behind it."""
+"""The rollouts of a step in the run folder: what was sampled, what it was worth, and the counts behind it."""
 
 from collections.abc import Callable
 from dataclasses import asdict

@@ -6,6 +6,12 @@ import threading
 from typing import Any
 
 import ray
+from ray.exceptions import RayActorError
+
+
+def plain_class(actor_class: Any) -> Any:
+    """The class under ``@ray.remote``: the decorated one cannot be subclassed."""
+    return actor_class.__ray_metadata__.modified_class
 
 
 class Seat:
@@ -35,6 +41,6 @@ def _end_if_it_fails_to_start(handle: Any) -> None:
     """
     try:
         ray.get(handle.__ray_ready__.remote())
-    except ray.exceptions.RayActorError as error:
+    except RayActorError as error:
         print(f"RuntimeError: an actor failed to start: {error}", flush=True)
         os.kill(os.getpid(), signal.SIGTERM)

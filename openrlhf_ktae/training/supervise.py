@@ -25,8 +25,8 @@ class Interrupted(Exception):
 def supervise(folder: RunFolder, on_line: Callable[[dict[str, Any]], None]) -> int:
     """Runs ``openrlhf_ktae.training.launch`` on ``folder`` and follows its metrics.
 
-    Its output goes to train.log. SIGUSR1 asks for a checkpoint and an early end. Ctrl-C and SIGTERM end the run; nothing
-    that was started here stays.
+    Its output goes to train.log. SIGUSR1 asks for a checkpoint and an early end. Ctrl-C and SIGTERM end the run;
+    nothing that was started here stays.
 
     Args:
         on_line: called with every new line of metrics.jsonl.
@@ -85,7 +85,7 @@ def _signals(folder: RunFolder):
 
 
 class _ProcessTree:
-    """The launcher and every process below it. Ray's workers outlive the launcher for a while, so they are noted early."""
+    """The launcher and every process below it, noted early: Ray's workers outlive the launcher for a while."""
 
     _LOOK_EVERY_SECONDS = 2.0
 

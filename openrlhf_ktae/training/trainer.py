@@ -1,7 +1,6 @@
 """OpenRLHF's trainer actors (synchronous and asynchronous) with the key-token advantage and the run log.
 
-``@ray.remote`` classes cannot be subclassed; the plain class under the decorator can. `seats` puts ours where OpenRLHF's
-``train()`` looks for its own.
+`take_seats` puts ours where OpenRLHF's ``train()`` looks for its own.
 """
 
 import re
@@ -19,12 +18,12 @@ from openrlhf_ktae.config import KtaeConfig, RunOptions
 from openrlhf_ktae.training.experience_maker import KtaeExperienceMaker, require_scores
 from openrlhf_ktae.training.rollout_log import step_metrics, token_text, write_rollouts
 from openrlhf_ktae.training.run_log import MetricsLog, RunFolder
-from openrlhf_ktae.training.seat import Seat
+from openrlhf_ktae.training.seat import Seat, plain_class
 
-_Sync: Any = ppo_trainer.PPOTrainer.__ray_metadata__.modified_class
-_AsyncTraining: Any = ppo_trainer_async.TrainingActor.__ray_metadata__.modified_class
-_AsyncGeneration: Any = ppo_trainer_async.GenerateSamplesActor.__ray_metadata__.modified_class
-_Async: Any = ppo_trainer_async.PPOTrainerAsync.__ray_metadata__.modified_class
+_Sync = plain_class(ppo_trainer.PPOTrainer)
+_AsyncTraining = plain_class(ppo_trainer_async.TrainingActor)
+_AsyncGeneration = plain_class(ppo_trainer_async.GenerateSamplesActor)
+_Async = plain_class(ppo_trainer_async.PPOTrainerAsync)
 
 _REPLACED_METRICS = ("formatted", "timed_out", "grader_error", "generated_samples")
 """Entries of OpenRLHF's status that the metrics file holds under a better name, or that are no numbers."""

@@ -91,7 +91,9 @@ def test_the_methods_we_extend_have_the_signature_we_know(actor_class, method, p
 
 
 def test_both_trainers_pass_every_evaluation_to_save_best_checkpoint():
-    assert "self.save_best_checkpoint(eval_logs, global_step, client_states)" in source(plain(ppo_trainer.PPOTrainer).fit)
+    assert "self.save_best_checkpoint(eval_logs, global_step, client_states)" in source(
+        plain(ppo_trainer.PPOTrainer).fit
+    )
     training = plain(ppo_trainer_async.TrainingActor)
     assert "self.save_best_checkpoint(eval_metrics, eval_step, client_states)" in source(training.fit)
     # An evaluation result gives one slot back: our first evaluation takes one before.

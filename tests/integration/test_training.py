@@ -113,7 +113,9 @@ def stopped(command):
 
 def _belongs_to_a_run(process: psutil.Process) -> bool:
     command_line = " ".join(process.info["cmdline"] or [])
-    return any(mark in command_line for mark in ("ray::", "raylet", "gcs_server", "VLLM", "openrlhf_ktae.training.launch"))
+    return any(
+        mark in command_line for mark in ("ray::", "raylet", "gcs_server", "VLLM", "openrlhf_ktae.training.launch")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -154,14 +156,22 @@ def test_a_run_leaves_what_reports_and_users_need(resumed):
     assert steps(folder, "eval") == [0, 2, 4]
     assert "accuracy (pass@1)" in output
     line = next(line for line in folder.metrics() if line["kind"] == "train")
-    expected = {"ktae/key_token_frac", "ktae/saturated_frac", "rollout/accuracy", "reward/timed_out_frac", "timing/ktae"}
+    expected = {
+        "ktae/key_token_frac",
+        "ktae/saturated_frac",
+        "rollout/accuracy",
+        "reward/timed_out_frac",
+        "timing/ktae",
+    }
     assert expected <= set(line)
 
 
 def test_key_token_values_in_training_equal_the_oracle(resumed):
     _, _, folder = resumed
     rows = rollouts(folder, 1)
-    ignored = tuple(json.loads((folder.path / "model" / "config.json").read_text())[f"{kind}_token_id"] for kind in ("pad", "eos"))
+    ignored = tuple(
+        json.loads((folder.path / "model" / "config.json").read_text())[f"{kind}_token_id"] for kind in ("pad", "eos")
+    )
     length = max(len(row["token_ids"]) for row in rows)
     values = oracle_values(
         [row["token_ids"] + [0] * (length - len(row["token_ids"])) for row in rows],
@@ -245,7 +255,9 @@ def test_asynchronous_training_with_dr_grpo(command):
 def test_an_error_in_training_is_reported_with_its_reason(command, tmp_path):
     """The reward source fails after the preflight call: OpenRLHF only logs it, this project stops."""
     reward = tmp_path / "failing.py"
-    reward.write_text(REWARD.replace("    response =", "    if queries != prompts: raise OSError('disk')\n    response ="))
+    reward.write_text(
+        REWARD.replace("    response =", "    if queries != prompts: raise OSError('disk')\n    response =")
+    )
     line, folder = command("failing", f"reward.remote_url={reward}", "eval.dataset=null")
     done = run(line)
     assert done.returncode not in (0, EXIT_STOPPED)

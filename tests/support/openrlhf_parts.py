@@ -8,12 +8,12 @@ from openrlhf_ktae.training import cpu
 
 cpu.install()
 
-from openrlhf.trainer.ppo_utils.experience import Experience
-from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
+from openrlhf.trainer.ppo_utils.experience import Experience  # noqa: E402
+from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker  # noqa: E402
 
-from openrlhf_ktae.config import KtaeConfig
-from openrlhf_ktae.openrlhf_options import check, to_argv
-from openrlhf_ktae.training.experience_maker import KtaeExperienceMaker
+from openrlhf_ktae.config import KtaeConfig  # noqa: E402
+from openrlhf_ktae.openrlhf_options import check, to_argv  # noqa: E402
+from openrlhf_ktae.training.experience_maker import KtaeExperienceMaker  # noqa: E402
 
 SAMPLES = 4
 

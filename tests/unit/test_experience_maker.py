@@ -50,7 +50,9 @@ def test_the_values_are_added_to_every_estimator(estimator, shuffle):
         token_ids = torch.nn.utils.rnn.pad_sequence([tokens for _, tokens, _ in group], batch_first=True)
         mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(t) for _, t, _ in group], batch_first=True)
         correct = torch.tensor([bool(score) for *_, score in group])
-        values = key_token_values(token_ids, mask, correct, torch.zeros(SAMPLES, dtype=torch.long), KtaeConfig(scale=0.5))
+        values = key_token_values(
+            token_ids, mask, correct, torch.zeros(SAMPLES, dtype=torch.long), KtaeConfig(scale=0.5)
+        )
         before, after = by_index(plain, "advantages"), by_index(ours, "advantages")
         for offset in range(SAMPLES):
             index = start + offset
@@ -87,7 +89,9 @@ def test_equal_rewards_give_exactly_zero_where_openrlhf_gives_10():
 def test_metrics_of_the_step_are_kept():
     maker = ktae_maker(arguments())
     maker.compute_advantages_and_returns(experiences(6, 5))
-    assert {"ktae/key_token_frac", "ktae/saturated_frac", "ktae/degenerate_group_frac", "timing/ktae"} <= set(maker.metrics)
+    assert {"ktae/key_token_frac", "ktae/saturated_frac", "ktae/degenerate_group_frac", "timing/ktae"} <= set(
+        maker.metrics
+    )
 
 
 def test_missing_scores_stop_with_the_count():

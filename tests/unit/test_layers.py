@@ -44,7 +44,9 @@ def layer_of(path: Path) -> str:
     return first.removesuffix(".py")
 
 
-SOURCES = sorted(path for folder in (PACKAGE, ROOT / "eval") for path in folder.rglob("*.py") if path != PACKAGE / "__init__.py")
+SOURCES = sorted(
+    path for folder in (PACKAGE, ROOT / "eval") for path in folder.rglob("*.py") if path != PACKAGE / "__init__.py"
+)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -55,11 +55,25 @@ def test_outside_of_a_checkout_there_is_no_commit(tmp_path):
 
 def test_the_summary_adds_up_what_the_metrics_say():
     lines = [
-        {"kind": "eval", "step": 0, "a/pass@1": 0.4, "a/n": 512.0, "a/response_length_mean": 33.0, "timing/evaluation": 2.0},
+        {
+            "kind": "eval",
+            "step": 0,
+            "a/pass@1": 0.4,
+            "a/n": 512.0,
+            "a/response_length_mean": 33.0,
+            "timing/evaluation": 2.0,
+        },
         {"kind": "train", "step": 1, "timing/step_total": 3.0, "timing/generation": 1.0},
         {"kind": "train", "step": 2, "timing/step_total": 1.0, "timing/generation": None},
         {"kind": "train", "step": 3, "timing/step_total": 2.0, "timing/generation": 0.5},
-        {"kind": "eval", "step": 3, "a/pass@1": 0.9, "a/n": 512.0, "a/response_length_mean": 30.0, "timing/evaluation": 1.0},
+        {
+            "kind": "eval",
+            "step": 3,
+            "a/pass@1": 0.9,
+            "a/n": 512.0,
+            "a/response_length_mean": 30.0,
+            "timing/evaluation": 1.0,
+        },
     ]
     summary = summarize(lines, {"preparation": 10.0})
     assert (summary["accuracy_before"], summary["accuracy_after"]) == (0.4, 0.9)
@@ -92,7 +106,8 @@ def test_the_reason_of_a_failure_is_the_last_exception_of_the_log(folder):
 
 
 def test_the_whole_process_tree_is_ended():
-    code = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); time.sleep(60)"
+    sleep = "import time; time.sleep(60)"
+    code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', '{sleep}']); {sleep}"
     launcher = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     tree = _ProcessTree(launcher)
     deadline = time.monotonic() + 20
