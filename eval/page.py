@@ -1,6 +1,7 @@
 """The page of a comparison: one HTML file with its tables, its plots and plotly itself."""
 
 import json
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ def accuracy_plot(comparison: Comparison) -> graph_objects.Figure:
             text=[f"{task_title(task)}: {value:.1f} %" for (task, _), value in zip(rows, values, strict=True)],
             **_look(number, entry_label(entry)),
         )
+    figure.update_yaxes(rangemode="tozero")
     return _task_axis(figure, tasks)
 
 
@@ -87,7 +89,7 @@ def difference_plot(comparison: Comparison) -> graph_objects.Figure:
             text=[f"{task_title(task)}: {100 * d.value:+.1f}, {p_text(d.p_value)} ({d.test})" for task, d in found],
             **_look(number, entry_label(entry)),
         )
-    figure.update_yaxes(zeroline=True, zerolinecolor="#8a949e", zerolinewidth=1.5)
+    figure.update_yaxes(rangemode="tozero", zeroline=True, zerolinecolor="#8a949e", zerolinewidth=1.5)
     return _task_axis(figure, tasks)
 
 
@@ -116,7 +118,7 @@ def _position(tasks: list[str], task: str, number: int, comparison: Comparison) 
 def _look(number: int, label: str) -> dict[str, Any]:
     colour, symbol = COLOURS[number % len(COLOURS)], SYMBOLS[number % len(SYMBOLS)]
     return {
-        "name": label,
+        "name": escape(label),  # plotly reads <b> and the like in labels as markup
         "mode": "markers",
         "marker": {"color": colour, "symbol": symbol, "size": 9},
         "hovertemplate": "%{text}<extra>%{fullData.name}</extra>",
@@ -133,7 +135,7 @@ def _figure(unit: str) -> graph_objects.Figure:
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         showlegend=True,
     )
-    figure.update_yaxes(title=unit)
+    figure.update_yaxes(title=escape(unit))
     return figure
 
 

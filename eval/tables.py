@@ -65,7 +65,7 @@ def _headings(comparison: Comparison) -> list[str]:
     headings = []
     for task in comparison.tasks:
         counts = sorted({entry.row(task)["n"] for entry in comparison.entries if entry.row(task)})  # type: ignore[index]
-        headings.append(f"{task_title(task)} (n = {' / '.join(map(str, counts))})")
+        headings.append(f"{task_title(task)} (n\u00a0=\u00a0{'/'.join(map(str, counts))})")
     return [*headings, "Average"]
 
 
