@@ -57,6 +57,7 @@ _UPRIGHT = rf"‹[^›]*›{_EXPONENT}"
 _WORD = rf"(?<![\\A-Za-z_{{^])[A-Za-z]{{2,}}\.?(?![A-Za-z({{_]){_EXPONENT}"
 _UNIT_TAIL = re.compile(rf"(?<=[\d}}\)°.\s›])\s*((?:(?:{_UPRIGHT}|{_WORD}|°)[\s/]*(?:\\cdot\s*|\*\s*)?)+)$")
 _ORDINAL = re.compile(r"(\d+)\s*(?:\^\s*\{?\s*)?‹?\s*(?:st|nd|rd|th)\s*›?\s*\}?")
+_ARC = re.compile(r"([\d.]+)\s*(''?|\")")
 _BASE = re.compile(r"([0-9A-Za-z]+)\s*_\s*(?:\{\s*‹?\s*(\d{1,2}|[a-z]+)\s*›?\s*\}|(\d))")
 _BASE_NAMES = {"two": "2", "three": "3", "eight": "8", "ten": "10", "twelve": "12", "sixteen": "16"}
 _WORD_IN_UNIT = re.compile(r"[A-Za-z°]+|\^\s*\{?\s*(-?\d)\s*\}?|/")
@@ -85,6 +86,8 @@ def read_quantity(text: str) -> Quantity:
     if body[len(sign) :].lstrip().startswith("‹dollar›"):
         body, unit = sign + body[len(sign) :].lstrip()[len("‹dollar›") :].strip(), "dollar"
         body = body.replace("--", "-") if body.startswith("--") else body
+    if match := _ARC.fullmatch(body):
+        return Quantity(match[1], "arcminute" if match[2] == "'" else "arcsecond", True)
     if match := _UNIT_TAIL.search(body):
         left = body[: match.start(1)].strip()
         tail, is_known = _canonical(match[1])

@@ -5,6 +5,7 @@ around upright text (``\text{cm}``), ``⏎`` for the end of a row, and ``≤ ≥
 """
 
 import re
+from collections.abc import Callable
 
 _CHARACTERS = str.maketrans(
     {
@@ -22,7 +23,7 @@ _SUPERSCRIPT_VALUES = str.maketrans(_SUPERSCRIPTS, "0123456789+-")
 
 _FUNCTIONS = "sin|cos|tan|cot|sec|csc|sinh|cosh|tanh|arcsin|arccos|arctan|log|ln|exp|sqrt|pi|infty"
 
-_RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+_RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r"\\\\", "⏎"),  # before all else: in "\\\\ 3" the second backslash is no command
@@ -61,6 +62,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\mp(?![A-Za-z])", "∓"),
         (r"\\ast(?![A-Za-z])", "*"),
         (r"\\varnothing(?![A-Za-z])|⦃\s*⦄", r"\\emptyset "),
+        (r"\^\s*\{\s*((?:\\prime\s*)+)\}|\^\s*\\prime(?![A-Za-z])", lambda match: "'" * match.group().count("prime")),
         (r"\*\*", "^"),
         (r"(?i)(?<![\\A-Za-z])(?:infinity|inf|oo)(?![A-Za-z])", r"\\infty "),
         (rf"(?<![\\A-Za-z‹])({_FUNCTIONS})(?![A-Za-z])", r"\\\1 "),

@@ -1,5 +1,6 @@
 """Compares two expressions with the symbolic engine (math-verify on sympy). May take for ever: see :mod:`.pool`."""
 
+import logging
 import random
 import re
 from functools import lru_cache
@@ -12,10 +13,16 @@ from latex2sympy2_extended.latex2sympy2 import ConversionConfig
 from math_verify import verify
 from sympy.core.function import AppliedUndef
 
+# It warns of comparisons without its own deadline; ours is kept by the worker.
+logging.getLogger("math_verify").setLevel(logging.ERROR)
+
 # As math-verify calls its parser, but R and r stay two symbols, and units are taken off before (by quantity.py).
 _NORMALIZATION = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none")
 _CONVERSION = ConversionConfig(lowercase_symbols=False)
 
+# The parser takes these letters for constants (Euler's gamma, the imaginary unit) or cannot give them a subscript.
+_LETTERS = {r"\gamma": r"\varrho ", r"\Gamma": r"\varsigma ", "E": r"\Xi ", "I": r"\Upsilon ", "e": r"\Psi "}
+_CONSTANT_LETTERS = re.compile(r"\\(?:mathrm|text)\s*\{[^{}]*\}|\\Gamma\s*\(|\\[A-Za-z]+|[EI](?![A-Za-z]{2})|e(?=\s*_)")
 _NATURAL_LOG = re.compile(r"\\log(?![A-Za-z]|\s*_)")
 _DIGITS = 30
 _EXACT_TOLERANCE = 1e-15
@@ -51,6 +58,7 @@ def equal_expressions(answer: str, gold: str) -> bool:
 @lru_cache(maxsize=256)
 def read_latex(text: str) -> Any:
     """The sympy object that a LaTeX expression is; None when the parser of math-verify cannot read it."""
+    text = _CONSTANT_LETTERS.sub(lambda match: _LETTERS.get(match.group(), match.group()), text)
     try:
         expression = latex2sympy(text, is_real=True, normalization_config=_NORMALIZATION, conversion_config=_CONVERSION)
     except MemoryError:

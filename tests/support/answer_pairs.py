@@ -27,7 +27,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
     ],
     "degrees": [
         (r"120^\circ", "120"), ("120", r"120^{\circ}"), ("120°", r"120^\circ"), ("120 degrees", r"120^\circ"),
-        (r"\frac{270}{7}", r"\frac{270}7\text{ degrees}"), (r"41.8^{\circ}", r"41.8^\circ"), ("1950", r"1950^\circ C"),
+        (r"\frac{270}{7}", r"\frac{270}7\text{ degrees}"), (r"41.8^{\circ}", r"41.8^\circ"), ("1950", r"1950^\circ C"), ("0.003", r"0.003^{\prime \prime}"),
     ],
     "currency": [
         (r"\$32,348", r"\$32,\!348"), ("32348", r"\$32,\!348"), ("$18.90", "18.90"), ("18.9 dollars", r"\$18.90"),
@@ -107,6 +107,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         (r"\log 2 + i\pi/3", r"\ln 2 + \frac{i\pi}{3}"),
         (r"(\gamma^2-1) m_{p} c^{2} \sin^2\theta", r"m_{p} c^{2}(\gamma^{2}-1) \sin ^{2} \theta"),
         (r"\left(v+\frac12\right)\hbar\omega", r"\hbar \omega(v+1 / 2)"),
+        (r"E_{0}^2/(2m)", r"\frac{E_0^{2}}{2 m}"), (r"y''+y=0", r"y^{\prime\prime}=-y"),
         (r"\cot x", r"\frac{\cos x}{\sin x}"), (r"\boxed{7}", "7"), (r"(-1)^{n+1}", r"-(-1)^n"),
     ],
 }  # fmt: skip
@@ -126,7 +127,8 @@ WRONG: dict[str, list[tuple[str, str]]] = {
     "degrees": [(r"60^\circ", r"120^\circ"), (r"120^\circ", r"12^\circ")],
     "currency": [(r"\$18.09", r"\$18.90")],
     "units": [
-        ("5 cm", r"5\text{ m}"), ("5 inches", "5 feet"), (r"20^\circ F", r"20^{\circ}\text{C}"), (r"12\text{ in}^2", r"12\text{ in}^3"),
+        ("5 cm", r"5\text{ m}"), ("5 inches", "5 feet"), (r"20^\circ F", r"20^{\circ}\text{C}"),
+        (r"12\text{ in}^2", r"12\text{ in}^3"),
         (r"5\text{ m}", r"6\text{ m}"), ("6m", "6n"),
     ],
     "ordinals": [("5th", "6")],
@@ -153,7 +155,9 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         (r"\text{Evelyn}", "5"), ("yes", "no"),
     ],
     "free symbols": [
-        ("x+a", "x+c"), (r"\gamma^2", r"\gamma^2-1"), ("2R", "2r"), ("2x", "2y"), ("n+1", "k+1"), ("x", "5"), ("x^2", "x"), (r"\sin x", r"\sin y"),
+        ("x+a", "x+c"), (r"\gamma^2", r"\gamma^2-1"), ("2R", "2r"),
+        ("f'(x)", "f(x)"), ("0.577215665", r"\gamma"), ("E_0", "E_1"), ("I", "i"), ("2", "E"), ("2x", "2y"),
+        ("n+1", "k+1"), ("x", "5"), ("x^2", "x"), (r"\sin x", r"\sin y"),
         ("e^{at}", "e^{bt}"), ("a_1", "a_2"),
         (r"|x|", "x"), (r"\frac{n(n+1)}{2}", r"\frac{n(n-1)}{2}"),
         ("5x - 7y + 11z + 4 = 0", "5x - 7y + 11z - 4 = 0"), ("y=2x+3", "y=2x"),
