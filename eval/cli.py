@@ -81,7 +81,7 @@ def run(
         gpu_memory_utilization, max_num_seqs, kv_cache_mib,
     )  # fmt: skip
     with _clear_errors(folder), GradingProgress(console) as progress:
-        results = run_evaluation(options, progress, lambda text: console.print(f"[yellow]warning: {text}[/]"))
+        results = run_evaluation(options, progress, lambda text: print(f"warning: {text}", file=sys.stderr))
     print_results(results, console)
     console.print(f"[dim]{folder}/results.json[/]", highlight=False)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from eval_model import make_answering_model
+from ray_nodes import two_nodes
 from shared_data import evaluation_suite
 
 from eval.records import Record, read_records
@@ -23,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 20
 SAMPLES = 5 * LIMIT
 LENGTH = "8192"
+LONG = "OPENRLHF_KTAE_LONG_TESTS"
 ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
 
 
@@ -50,9 +52,9 @@ def command(model, folder, *arguments):
     return [sys.executable, "-m", "eval", "run", "--model", str(model), "--output", str(folder), *fixed, *arguments]
 
 
-def start(model, folder, *arguments):
+def start(model, folder, *arguments, environment=None):
     return subprocess.Popen(
-        command(model, folder, *arguments), cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        command(model, folder, *arguments), cwd=ROOT, env={**ENVIRONMENT, **(environment or {})}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True,
     )  # fmt: skip
 
@@ -104,7 +106,18 @@ def test_finished_run_is_only_shown(local_run, model):
     assert "Partial result" in output and "AIME 2024" in output
 
 
-def test_two_ray_engines_give_the_same_verdicts(local_run, model, tmp_path):
+def test_an_engine_on_each_of_two_ray_nodes_gives_the_same_verdicts(local_run, model, tmp_path):
+    with two_nodes() as nodes:
+        folder, token = tmp_path / "ray", {key: nodes.environment[key] for key in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
+        finish(start(model, folder, "--engines", "2", "--address", nodes.address, environment=token))
+        engines = [actor for actor in nodes.listed("actors") if actor["class_name"] == "Engine"]
+    assert len({actor["node_id"] for actor in engines}) == 2
+    assert {actor["state"] for actor in engines} == {"DEAD"}
+    assert verdicts(folder) == verdicts(local_run[0])
+
+
+@pytest.mark.skipif(LONG not in os.environ, reason=f"a second Ray start, a minute or two: set {LONG}=1")
+def test_two_ray_engines_on_this_machine_alone_give_the_same_verdicts(local_run, model, tmp_path):
     finish(start(model, tmp_path / "ray", "--engines", "2"))
     assert verdicts(tmp_path / "ray") == verdicts(local_run[0])
 
