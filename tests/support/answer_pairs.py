@@ -27,7 +27,8 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
     ],
     "degrees": [
         (r"120^\circ", "120"), ("120", r"120^{\circ}"), ("120°", r"120^\circ"), ("120 degrees", r"120^\circ"),
-        (r"\frac{270}{7}", r"\frac{270}7\text{ degrees}"), (r"41.8^{\circ}", r"41.8^\circ"), ("1950", r"1950^\circ C"), ("0.003", r"0.003^{\prime \prime}"),
+        (r"\frac{270}{7}", r"\frac{270}7\text{ degrees}"), (r"41.8^{\circ}", r"41.8^\circ"),
+        ("1950", r"1950^\circ C"), ("0.003", r"0.003^{\prime \prime}"),
     ],
     "currency": [
         (r"\$32,348", r"\$32,\!348"), ("32348", r"\$32,\!348"), ("$18.90", "18.90"), ("18.9 dollars", r"\$18.90"),
