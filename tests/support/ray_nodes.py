@@ -30,20 +30,20 @@ class Nodes:
     environment: dict[str, str]
     processes: tuple[subprocess.Popen, ...]
 
-    def ray(self, *arguments: str, **options) -> subprocess.CompletedProcess:
-        """Runs Ray's command line as a client with the token."""
-        return subprocess.run([RAY, *arguments], env=self.environment, capture_output=True, text=True, **options)
-
     def listed(self, what: str) -> list[dict]:
         """What Ray's state API knows (``nodes``, ``actors``), the ended ones too; empty while it does not answer."""
-        token = self.environment["RAY_AUTH_TOKEN"]
-        url = f"{self.dashboard}/api/v0/{what}?limit=1000&detail=1&timeout=20"
-        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return json.load(answer)["data"]["result"]["result"]
+            return self.get(f"/api/v0/{what}?limit=1000&detail=1&timeout=20")["data"]["result"]["result"]
         except (OSError, KeyError, TypeError):  # not up yet
             return []
+
+    def get(self, path: str) -> dict:
+        """What the dashboard answers to a client with the token."""
+        headers = {"Authorization": f"Bearer {self.environment['RAY_AUTH_TOKEN']}"}
+        with urllib.request.urlopen(
+            urllib.request.Request(self.dashboard + path, headers=headers), timeout=30
+        ) as answer:
+            return json.load(answer)
 
 
 def free_port() -> int:
