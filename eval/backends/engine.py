@@ -113,7 +113,10 @@ class LocalBackend:
     """vLLM in this process."""
 
     def __init__(self, options: EngineOptions, sampling: Sampling) -> None:
-        self._engine: Engine | None = Engine(options, sampling)
+        try:
+            self._engine: Engine | None = Engine(options, sampling)
+        except (RuntimeError, OSError) as error:
+            raise BackendError(f"vLLM did not start: {error}") from error
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[list[Completion]]:
         """See :class:`eval.backends.Backend`."""

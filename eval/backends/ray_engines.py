@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ class RayBackend:
     """
 
     def __init__(self, options: EngineOptions, sampling: Sampling, engines: int, address: str | None) -> None:
+        _check_reachable(address)
         import ray
         from ray.exceptions import RayError
 
@@ -98,6 +100,16 @@ class RayBackend:
         self._actors = []
         if self._started_by_us:
             self._ray.shutdown()
+
+
+def _check_reachable(address: str | None) -> None:
+    # Ray itself waits for minutes before it says that nobody is there.
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise BackendError(f"Ray cluster {address}: nobody answers there ({error}); check --address") from error
 
 
 def _reason(error: Exception) -> str:

@@ -54,9 +54,13 @@ def command(model, folder, *arguments):
 
 def start(model, folder, *arguments, environment=None):
     return subprocess.Popen(
-        command(model, folder, *arguments), cwd=ROOT, env={**ENVIRONMENT, **(environment or {})}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        command(model, folder, *arguments),
+        cwd=ROOT,
+        env={**ENVIRONMENT, **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-    )  # fmt: skip
+    )
 
 
 def finish(process, code=0):

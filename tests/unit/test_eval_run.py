@@ -12,7 +12,7 @@ import eval_server
 import pytest
 import yaml
 
-from eval.backends import BackendError
+from eval.backends import BackendError, EngineOptions, Sampling
 from eval.progress import GradingProgress
 from eval.records import read_records
 from eval.run import RunOptions, run
@@ -174,6 +174,15 @@ def test_wrong_server_and_model_are_said(serve, benchmark, tmp_path):
         run(changed, Watcher(), print)
     with pytest.raises(BackendError, match="does not answer"):
         run(options("http://127.0.0.1:9/v1", benchmark, tmp_path / "b"), Watcher(), print)
+
+
+def test_ray_address_without_a_cluster_is_said_at_once(tmp_path):
+    from eval.backends.ray_engines import RayBackend
+
+    with pytest.raises(BackendError, match=r"Ray cluster 127\.0\.0\.1:9: nobody answers there"):
+        RayBackend(
+            EngineOptions("m", "m", None, 64, "auto", 0, 1, 0.9, None, None), Sampling(0.0, 1.0), 2, "127.0.0.1:9"
+        )
 
 
 @pytest.mark.parametrize(
