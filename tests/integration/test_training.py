@@ -107,15 +107,15 @@ def stopped(command):
         time.sleep(0.05)
     process.send_signal(signal.SIGUSR1)
     output, _ = process.communicate(timeout=120)
-    left = [p for p in psutil.process_iter(["pid", "cmdline"]) if p.pid not in before and _belongs_to_a_run(p)]
-    return process.returncode, output, folder, left
+    return process.returncode, output, folder, _left_running(before)
 
 
-def _belongs_to_a_run(process: psutil.Process) -> bool:
-    command_line = " ".join(process.info["cmdline"] or [])
-    return any(
-        mark in command_line for mark in ("ray::", "raylet", "gcs_server", "VLLM", "openrlhf_ktae.training.launch")
-    )
+def _left_running(before: set[int], *marks: str) -> list[str]:
+    """Command lines of a run's processes that were not there ``before``."""
+    marks = marks or ("ray::", "raylet", "gcs_server", "VLLM", "openrlhf_ktae.training.launch")
+    new = [process for process in psutil.process_iter(["cmdline"]) if process.pid not in before]
+    command_lines = [" ".join(process.info["cmdline"] or []) for process in new]
+    return [line for line in command_lines if any(mark in line for mark in marks)]
 
 
 @pytest.fixture(scope="module")
@@ -251,6 +251,22 @@ def test_asynchronous_training_with_dr_grpo(command):
         total = [advantage + value for value in row["key_token_value"]]
         assert row["advantage"] == pytest.approx(total, abs=1e-5)
     assert any(value != 0 for row in rows for value in row["key_token_value"])
+
+
+def test_ctrl_c_ends_everything(command):
+    line, folder = command("interrupted", "eval.dataset=null")
+    before = set(psutil.pids())
+    process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 200
+    while not _left_running(before, "raylet") and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "nothing is left running" in " ".join(output.split())
+    assert folder.read()["status"] == "interrupted"
+    assert _left_running(before) == []
 
 
 def test_an_error_in_training_is_reported_with_its_reason(command, tmp_path):
