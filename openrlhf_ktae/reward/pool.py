@@ -113,7 +113,6 @@ class _Worker:
             [sys.executable, "-m", "openrlhf_ktae.reward.worker", *self._arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
             bufsize=0,
             cwd="/",  # `-m` puts the working directory on the path, and any file there may shadow a module
             env=os.environ | {"PYTHONPATH": path},
