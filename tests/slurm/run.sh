@@ -138,7 +138,7 @@ check_wrong() {
 check_limit_and_cancel() {
     local job stopped
     # Slurm counts limits in minutes; a busy machine needs two until the first step.
-    job=$(submit --time="${LIMIT_MINUTES:-4}" --signal=B:USR1@90 scripts/train.sbatch "${tiny[@]}" \
+    job=$(submit --time="${LIMIT_MINUTES:-3}" --signal=B:USR1@90 scripts/train.sbatch "${tiny[@]}" \
         --set train.num_episodes=500 --set ckpt.save_steps=100000)
     until_true 500 "the job was not queued again" grep -q 'queued again' "$scratch/slurm-$job.out"
     stopped=$(cat "$(run_of "$job")"/checkpoints/_actor/latest)
