@@ -159,7 +159,7 @@ class _clear_errors:
         from eval.backends import BackendError
 
         if isinstance(error, BackendError | KeyboardInterrupt):
-            print(f"error: {error or 'interrupted'}", file=sys.stderr)
+            print(f"error: {str(error) or 'interrupted'}", file=sys.stderr)
             print(
                 f"What was generated is kept in {self._folder}; the same command goes on from there.", file=sys.stderr
             )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.records import ENCODING
+from eval.records import ENCODING, difficulty_of
 from openrlhf_ktae.reward.grading import gold_answers
 
 FIELDS = {
@@ -132,14 +132,15 @@ def _samples_of(
     outputs = outputs if isinstance(outputs, list) else [outputs]
     if not outputs:
         raise ValueError("outputs: an empty list, expected at least one text")
-    index = row.get("index")
+    index = _count(row.get("index"), "index")
     if index is None:
         known = numbers.setdefault(task, {})
         index = known.setdefault(problem, len(known))
     lengths = _lengths(row, len(outputs))
     finishes = _each(row.get("finish_reason"), len(outputs), "finish_reason")
     for position, output in enumerate(outputs):
-        sample = row["sample"] if isinstance(row.get("sample"), int) else counts.get((task, index), 0)
+        given = _count(row.get("sample"), "sample")
+        sample = given if given is not None else counts.get((task, index), 0)
         counts[task, index] = max(counts.get((task, index), 0), sample + 1)
         yield Sample(
             task,
@@ -151,7 +152,7 @@ def _samples_of(
             _text(output, "output"),
             lengths[position],
             finishes[position],
-            row.get("difficulty"),
+            difficulty_of(row.get("difficulty")),
         )
 
 
@@ -168,7 +169,13 @@ def _lengths(row: dict[str, Any], samples: int) -> list[int | None]:
             return [len(one) for one in ids]
         if samples == 1:
             return [len(ids)]
-    return _each(row.get("tokens"), samples, "tokens")
+    return [_count(one, "tokens") for one in _each(row.get("tokens"), samples, "tokens")]
+
+
+def _count(value: Any, field: str) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise ValueError(f"{field}: got {value!r}, expected a whole number")
 
 
 def _each(value: Any, samples: int, field: str) -> list[Any]:

@@ -71,6 +71,16 @@ def read_records(path: Path) -> list[Record]:
     return records
 
 
+def difficulty_of(value: object) -> float | None:
+    """A difficulty as a number; ValueError for anything that is none."""
+    if value is None:
+        return None
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise ValueError(f"difficulty: got {value!r}, expected a number; drop the field or number the levels") from None
+
+
 def check_unique(records: Iterable[Record], path: Path) -> None:
     """ValueError when a sample stands there twice."""
     seen = set()

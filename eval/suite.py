@@ -11,6 +11,7 @@ import yaml
 from pyarrow import parquet
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from eval.records import difficulty_of
 from openrlhf_ktae.data.benchmarks import BENCHMARKS, Problem, answers_of, fingerprint, load_benchmarks
 from openrlhf_ktae.data.templates import Template, template
 
@@ -111,7 +112,7 @@ def load_user_benchmark(path: Path, default: Template) -> Task:
         answers = answers_of(row[columns.answer])
         if not answers:
             raise ValueError(f"{path}, row {index}: answer is {row[columns.answer]!r}, expected text or a number")
-        difficulty = row[columns.difficulty] if columns.difficulty else None
+        difficulty = difficulty_of(row[columns.difficulty]) if columns.difficulty else None
         problems.append(Problem(benchmark.name, index, str(row[columns.problem]), answers, difficulty))
     if not problems:
         raise ValueError(f"{path}: no rows in {benchmark.path}")

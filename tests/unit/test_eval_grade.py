@@ -139,6 +139,11 @@ def test_our_own_outputs_grade_to_the_same_results(tmp_path):
         ('[{"task": "t", "problem": "p", "answer": "1", "output": 5}]', "output: got 5"),
         ('[{"task": "t", "problem": "p", "answer": "1", "outputs": []}]', "an empty list"),
         ('[{"problem": "p", "answer": "1", "output": "x"}]', "no task or task_name"),
+        (
+            '[{"task": "t", "problem": "p", "answer": "1", "output": "x", "difficulty": "hard"}]',
+            "difficulty: got 'hard'",
+        ),
+        ('[{"task": "t", "problem": "p", "answer": "1", "output": "x", "index": "7"}]', "index: got '7'"),
     ],
 )
 def test_files_that_cannot_be_graded_say_why_and_where(tmp_path, text, message):

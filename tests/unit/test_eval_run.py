@@ -100,15 +100,21 @@ def test_server_that_dies_leaves_partial_results_and_the_run_goes_on(serve, benc
     assert results["tasks"] == run(options(serve(), benchmark, tmp_path / "at_once"), Watcher(), print)["tasks"]
 
 
-def test_kill_in_the_middle_loses_nothing_and_repeats_nothing(serve, benchmark, tmp_path):
-    folder, url = tmp_path / "out", serve(delay=0.05)
+def start_slowly(serve, benchmark, folder):
+    """A run in a process of its own that has made at least five samples; its command too."""
     command = [sys.executable, "-m", "eval", "run", "--model", eval_server.MODEL, "--benchmark", str(benchmark)]
-    command += ["--base-url", url, "--output", str(folder), "--concurrency", "1"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    command += ["--base-url", serve(delay=0.05), "--output", str(folder), "--concurrency", "1"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     outputs = folder / "outputs.jsonl"
     while not outputs.exists() or outputs.read_bytes().count(b"\n") < 5:
         assert process.poll() is None
         time.sleep(0.01)
+    return process, command
+
+
+def test_kill_in_the_middle_loses_nothing_and_repeats_nothing(serve, benchmark, tmp_path):
+    outputs = tmp_path / "out" / "outputs.jsonl"
+    process, command = start_slowly(serve, benchmark, tmp_path / "out")
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = outputs.read_bytes()
@@ -119,6 +125,16 @@ def test_kill_in_the_middle_loses_nothing_and_repeats_nothing(serve, benchmark, 
     whole = before[: before[:-7].rfind(b"\n") + 1]
     assert outputs.read_bytes().startswith(whole)
     assert len(read_records(outputs)) == PROBLEMS
+
+
+def test_interrupt_keeps_partial_results_and_says_so(serve, benchmark, tmp_path):
+    process, _ = start_slowly(serve, benchmark, tmp_path / "out")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in errors and "goes on from there" in errors and "Traceback" not in errors
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["partial"] and 5 <= results["tasks"]["mine"]["n"] < PROBLEMS
 
 
 def test_finished_run_asks_the_server_nothing(serve, benchmark, tmp_path):
