@@ -32,7 +32,7 @@ _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
         (r"(?<=\d)\{,\}\s*(?=\d{3})", ""),
         (r"(?<=\d)\\[,;: ]\s*(?=\d{3}(?!\d))", ""),
         (r"\\\$|(?<![A-Za-z])\\dollar(?![A-Za-z])", " ‹dollar› "),
-        (r"\\[()\[\]](?![A-Za-z])|\$", " "),
+        (r"\\[()\[\]]|\$", " "),
         (r"\\\{|\\lbrace(?![A-Za-z])|\\left\s*\\\{", "⦃"),
         (r"\\\}|\\rbrace(?![A-Za-z])", "⦄"),
         (r"\\(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?", ""),

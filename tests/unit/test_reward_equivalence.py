@@ -4,7 +4,9 @@ from collections import Counter
 
 import pytest
 from answer_pairs import PAIRS
+from shared_data import evaluation_suite
 
+from openrlhf_ktae.data.benchmarks import load_benchmarks
 from openrlhf_ktae.reward import is_equivalent
 from openrlhf_ktae.reward.equivalence import compare_cheaply
 from openrlhf_ktae.reward.limits import MAX_LENGTH, Refused, check_limits
@@ -54,3 +56,14 @@ def test_expressions_beyond_the_limits_are_refused(text: str) -> None:
 @pytest.mark.parametrize("text", ["x^{10}", "2^{1000}", "e^{-2t}", "e^{x^2}", "20!", "a_{1}^{2}", r"\frac{x^{3}}{5}"])
 def test_ordinary_expressions_are_within_the_limits(text: str) -> None:
     check_limits(text)
+
+
+def test_every_benchmark_answer_is_accepted_in_another_spelling_and_not_for_its_neighbour() -> None:
+    suite = load_benchmarks(evaluation_suite())
+    answers = sorted({answer for problems in suite.values() for problem in problems for answer in problem.answers})
+    assert len(answers) > 1000
+    spelled = [(rf"\({answer.strip('$')}\) ".replace(r"\frac", r"\dfrac"), answer) for answer in answers]
+    assert [pair for pair in spelled if not is_equivalent(*pair)] == []
+    numbers = [answer for answer in answers if answer.lstrip("-").isdigit()]
+    assert len(numbers) > 300
+    assert not any(compare_cheaply(answer, str(int(answer) + 1)) for answer in numbers)
