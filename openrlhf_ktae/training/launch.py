@@ -47,6 +47,7 @@ def start_ray(run: RunOptions, environment: dict[str, str]) -> None:
     elif run.device == "cpu":
         # OpenRLHF's placement asks for GPUs; Ray only counts them.
         ray.init(
+            address="local",  # without it Ray would join whatever `ray start` left on this machine
             num_gpus=run.logical_gpus,
             num_cpus=2 * run.logical_gpus,
             object_store_memory=256 * 2**20,
