@@ -15,8 +15,9 @@ app = typer.Typer(
 )
 
 
-@app.command()
+@app.command(context_settings={"allow_extra_args": True})
 def run(
+    context: typer.Context,
     model: Annotated[str, typer.Option(help="Model folder or Hub id; with --base-url the name the server gives it.")],
     output: Annotated[
         Path | None, typer.Option(help="Folder of the evaluation; runs/evaluation/<model> if not given.")
@@ -30,7 +31,7 @@ def run(
     ] = "data/evaluation_suite",
     tasks: Annotated[
         list[str] | None,
-        typer.Option(help="Benchmarks, separated by commas or given several times; all five if not given."),
+        typer.Option(help="Benchmarks, separated by spaces or commas; all five if not given."),
     ] = None,
     benchmark: Annotated[
         list[Path] | None, typer.Option(help="YAML file of a benchmark of your own; may be given several times.")
@@ -74,10 +75,11 @@ def run(
     from eval.show import print_results
 
     console = Console()
+    names = _split(tasks, context.args)
     folder = output or Path("runs/evaluation") / Path(model).name
     options = RunOptions(
-        model, data, folder, _split(tasks), benchmark or [], template, limit, n, temperature, top_p, max_tokens,
-        max_model_len, seed, tokenizer, revision, dtype, engines, address, base_url, concurrency, tensor_parallel,
+        model, data, folder, names, benchmark or [], template, limit, n, temperature, top_p, max_tokens, max_model_len,
+        seed, tokenizer, revision, dtype, engines, address, base_url, concurrency, tensor_parallel,
         gpu_memory_utilization, max_num_seqs, kv_cache_mib,
     )  # fmt: skip
     with _clear_errors(folder), GradingProgress(console) as progress:
@@ -86,9 +88,13 @@ def run(
     console.print(f"[dim]{folder}/results.json[/]", highlight=False)
 
 
-def _split(names: list[str] | None) -> list[str] | None:
+def _split(names: list[str] | None, others: list[str]) -> list[str] | None:
+    """Names of tasks: ``--tasks aime,amc`` and ``--tasks aime amc``; what follows the first one comes in ``others``."""
     if not names:
+        if others:
+            raise typer.BadParameter(f"unexpected {' '.join(others)}")
         return None
+    names = [*names, *others]
     return [part.strip() for name in names for part in name.split(",") if part.strip()]
 
 

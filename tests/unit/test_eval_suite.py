@@ -143,6 +143,13 @@ def test_responses_never_outgrow_the_model(tmp_path):
     assert (len(job.request.token_ids or ()), job.request.max_tokens) == (90, 10)
 
 
+@pytest.mark.parametrize("tasks", ["--tasks aime nope", "--tasks aime,nope", "--tasks aime --tasks nope"])
+def test_tasks_are_separated_by_spaces_or_commas(tasks, tmp_path):
+    command = [sys.executable, "-m", "eval", "run", "--model", "m", "--base-url", "x", *tasks.split(), "--limit", "3"]
+    done = subprocess.run([*command, "--output", str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.split(",")[0]) == (2, "error: tasks: got 'nope'")
+
+
 def test_help_is_quick_and_shows_defaults():
     start = time.monotonic()
     environment = {**os.environ, "COLUMNS": "200"}
