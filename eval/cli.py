@@ -78,10 +78,31 @@ def run(
     names = _split(tasks, context.args)
     folder = output or Path("runs/evaluation") / Path(model).name
     options = RunOptions(
-        model, data, folder, names, benchmark or [], template, limit, n, temperature, top_p, max_tokens, max_model_len,
-        seed, tokenizer, revision, dtype, engines, address, base_url, concurrency, tensor_parallel,
-        gpu_memory_utilization, max_num_seqs, kv_cache_mib,
-    )  # fmt: skip
+        model=model,
+        data=data,
+        output=folder,
+        tasks=names,
+        benchmarks=benchmark or [],
+        template=template,
+        limit=limit,
+        n=n,
+        temperature=temperature,
+        top_p=top_p,
+        max_tokens=max_tokens,
+        max_model_len=max_model_len,
+        seed=seed,
+        tokenizer=tokenizer,
+        revision=revision,
+        dtype=dtype,
+        engines=engines,
+        address=address,
+        base_url=base_url,
+        concurrency=concurrency,
+        tensor_parallel=tensor_parallel,
+        gpu_memory_utilization=gpu_memory_utilization,
+        max_num_seqs=max_num_seqs,
+        kv_cache_mib=kv_cache_mib,
+    )
     with _clear_errors(folder), GradingProgress(console) as progress:
         results = run_evaluation(options, progress, lambda text: print(f"warning: {text}", file=sys.stderr))
     print_results(results, console)
