@@ -8,6 +8,7 @@ comparison of expressions, which is :mod:`openrlhf_ktae.reward.symbolic` or, to 
 import re
 from collections.abc import Callable
 
+from openrlhf_ktae.reward.arithmetic import compare_simple
 from openrlhf_ktae.reward.limits import MAX_LENGTH, Refused, check_limits
 from openrlhf_ktae.reward.numbers import read_number
 from openrlhf_ktae.reward.quantity import compare_bases, compare_quantities, read_quantity, units_differ
@@ -126,6 +127,9 @@ class _Comparison:
         bodies = left.body.replace(" ", ""), right.body.replace(" ", "")
         if bodies[0] == bodies[1]:
             return True
+        simple = compare_simple(left.body, right.body)
+        if simple is not None:
+            return simple
         check_limits(left.body)
         check_limits(right.body)
         return self._symbolic(_upright(left.body), _upright(right.body))

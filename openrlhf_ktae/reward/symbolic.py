@@ -25,7 +25,7 @@ _LETTERS = {r"\gamma": r"\varrho ", r"\Gamma": r"\varsigma ", "E": r"\Xi ", "I":
 _CONSTANT_LETTERS = re.compile(r"\\(?:mathrm|text)\s*\{[^{}]*\}|\\Gamma\s*\(|\\[A-Za-z]+|[EI](?![A-Za-z]{2})|e(?=\s*_)")
 _NATURAL_LOG = re.compile(r"\\log(?![A-Za-z]|\s*_)")
 _DIGITS = 30
-_EXACT_TOLERANCE = 1e-15
+_EXACT_TOLERANCE = 1e-25
 _INEXACT_TOLERANCE = 5e-6  # openrlhf_ktae.reward.numbers.RELATIVE_TOLERANCE
 _POINTS = 6
 _WHOLE_NUMBERS_ONLY = (sympy.floor, sympy.ceiling, sympy.factorial, sympy.binomial, sympy.Mod)
@@ -95,6 +95,8 @@ def _equal_at_points(left: sympy.Expr, right: sympy.Expr, relation: str) -> bool
     rewriting takes a hundred times as long.
     """
     left, right = left.doit(), right.doit()
+    if not relation and left.is_Rational and right.is_Rational and not (left.is_Float or right.is_Float):
+        return left == right
     names = sorted({symbol.name for side in (left, right) for symbol in side.free_symbols})  # pyright: ignore[reportAttributeAccessIssue]
     if relation and not names:
         return None

@@ -163,7 +163,9 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         (r"|x|", "x"), (r"\frac{n(n+1)}{2}", r"\frac{n(n-1)}{2}"),
         ("5x - 7y + 11z + 4 = 0", "5x - 7y + 11z - 4 = 0"), ("y=2x+3", "y=2x"),
         (r"\sqrt{a}+\sqrt{b}", r"\sqrt{a+b}"), ("2^{n}", "n^2"), (r"\lfloor n/2 \rfloor", r"\lceil n/2 \rceil"),
-        ("6+9i", "6-9i"), ("pi", "e"),
+        ("6+9i", "6-9i"), ("pi", "e"), ("10^{20}+1", "10^{20}"),
+        (r"10^{20}+\sqrt{2}", r"10^{20}+\sqrt{3}"), (r"\frac{1}{10^7}x", r"\frac{x}{10^7+1}"),
+        ("1/2x", r"\frac{3x}{2}"),
         (r"\frac{0}{0}", "1"), ("x=y", "x=z"),
     ],
 }  # fmt: skip
