@@ -159,3 +159,12 @@ def test_help_is_quick_and_shows_defaults():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, check=True)
     assert time.monotonic() - start < 20
     assert "[default: qwen_math]" in done.stdout and "[default: 3000]" in done.stdout
+
+
+def test_an_engine_on_cpu_gets_the_environment_that_training_gives_it():
+    from eval.backends.engine import CPU_ENVIRONMENT
+    from openrlhf_ktae.training.cpu import ENVIRONMENT
+
+    shared = CPU_ENVIRONMENT.keys() & ENVIRONMENT.keys()
+    assert len(shared) == 3
+    assert {name: CPU_ENVIRONMENT[name] for name in shared} == {name: ENVIRONMENT[name] for name in shared}
