@@ -19,6 +19,7 @@ from pathlib import Path
 import openrlhf_ktae
 from openrlhf_ktae.reward.worker import CRASHED, TIMED_OUT
 
+_WORKER = "import sys; from openrlhf_ktae.reward.worker import main; main(float(sys.argv[1]), int(sys.argv[2]))"
 _START_SECONDS = 120.0
 _GRACE_SECONDS = 0.5  # the worker keeps the deadline; this is for a worker that does not answer at all
 _ATTEMPTS = 3
@@ -110,11 +111,11 @@ class _Worker:
         root = str(Path(openrlhf_ktae.__file__).parents[1])
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "openrlhf_ktae.reward.worker", *self._arguments],
+            [sys.executable, "-c", _WORKER, *self._arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
-            cwd="/",  # `-m` puts the working directory on the path, and any file there may shadow a module
+            cwd="/",  # `-c` puts the working directory on the path, and any file there may shadow a module
             env=os.environ | {"PYTHONPATH": path},
         )
         return self._reply(_START_SECONDS) is not None

@@ -1,4 +1,4 @@
-"""The worker side of the grader's pool: ``python -m openrlhf_ktae.reward.worker``. Reads and writes JSON lines.
+"""The worker side of the grader's pool, a process of its own that reads and writes JSON lines.
 
 The process that the pool starts imports the symbolic engine once and forks a child that does the comparisons. A child
 that passes its deadline is killed and forked again in milliseconds, where a new process would import for seconds.
@@ -115,7 +115,3 @@ def _compare(answer: str, gold: str, equal: Callable[[str, str], bool]) -> str:
         return "error: out of memory"
     except Exception as error:  # sympy raises anything on odd input; the verdict is wrong, and counted
         return f"error: {type(error).__name__}"
-
-
-if __name__ == "__main__":
-    main(float(sys.argv[1]), int(sys.argv[2]))
