@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from openrlhf_ktae.reward.numbers import read_number
 from openrlhf_ktae.reward.spelling import split_top, unwrap
 
 
@@ -126,9 +127,15 @@ def _relation(parts: list[str], operators: list[str]) -> Node:
             operators = ["=" if operator == "≈" else operator for operator in operators]
     if not operators:
         return parse(parts[0])
-    if len(operators) > 1 and all(operator == "=" for operator in operators):
+    if len(operators) > 1 and all(operator == "=" for operator in operators) and not _contradicts_itself(parts):
         parts, operators = [parts[0], parts[-1]], ["="]
     return Relation(tuple(parts), tuple(operators))
+
+
+def _contradicts_itself(parts: list[str]) -> bool:
+    """Whether a chain such as x = 6 = 5 states two values; a rounded one after an exact one is no contradiction."""
+    numbers = [number.value for part in parts if (number := read_number(part)) is not None]
+    return any(abs(number - numbers[0]) > abs(numbers[0]) / 50 for number in numbers)
 
 
 def _matrix(content: str, depth: int) -> Matrix:
