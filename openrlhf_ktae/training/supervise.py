@@ -1,5 +1,6 @@
 """Starts the launcher in a process of its own, shows a line a step, and ends everything it started."""
 
+import os
 import re
 import signal
 import subprocess
@@ -47,15 +48,13 @@ def supervise(folder: RunFolder, on_line: Callable[[dict[str, Any]], None]) -> i
             # Ctrl-C in the terminal reaches us alone: we end Ray in order.
             start_new_session=True,
         )
-        started = _ProcessTree(process)
         try:
             while process.poll() is None:
                 shown = _show_new(folder, shown, on_line)
-                started.look()
                 time.sleep(_POLL_SECONDS)
             _show_new(folder, shown, on_line)
         finally:
-            started.end()
+            end_session(process)
     return process.returncode
 
 
@@ -84,40 +83,35 @@ def _signals(folder: RunFolder):
             signal.signal(number, handler)
 
 
-class _ProcessTree:
-    """The launcher and every process below it, noted early: Ray's workers outlive the launcher for a while."""
+def end_session(launcher: subprocess.Popen) -> None:
+    """Ends a launcher and everything it started, gently first.
 
-    _LOOK_EVERY_SECONDS = 2.0
-
-    def __init__(self, launcher: subprocess.Popen) -> None:
-        self._launcher = launcher
-        self._seen: set[psutil.Process] = set()
-        self._next_look = 0.0
-
-    def look(self) -> None:
-        """Notes the processes that are there now."""
-        if time.monotonic() < self._next_look:
-            return
-        self._next_look = time.monotonic() + self._LOOK_EVERY_SECONDS
-        with suppress(psutil.NoSuchProcess):
-            self._seen |= set(psutil.Process(self._launcher.pid).children(recursive=True))
-
-    def end(self) -> None:
-        """Ends what is left, gently first. A process id used again by a stranger is not touched (psutil compares)."""
-        self._next_look = 0.0
-        self.look()
-        if self._launcher.poll() is None:
-            self._launcher.terminate()
-            try:
-                self._launcher.wait(_SHUTDOWN_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._launcher.kill()
-                self._launcher.wait()
-        _, alive = psutil.wait_procs(self._seen, timeout=5)
+    Ray's daemons and workers, and vLLM's processes, outlive the launcher for a while and have other parents by then;
+    all of them stay in the session that was made for the launcher.
+    """
+    if launcher.poll() is None:
+        launcher.terminate()
+        try:
+            launcher.wait(_SHUTDOWN_SECONDS)
+        except subprocess.TimeoutExpired:
+            launcher.kill()
+            launcher.wait()
+    _, alive = psutil.wait_procs(_session_members(launcher.pid), timeout=5)
+    while alive:
         for straggler in alive:
             with suppress(psutil.NoSuchProcess):
                 straggler.kill()
         psutil.wait_procs(alive, timeout=5)
+        alive = _session_members(launcher.pid)
+
+
+def _session_members(session: int) -> list[psutil.Process]:
+    members = []
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                members.append(process)
+    return members
 
 
 def failure_reason(folder: RunFolder) -> str | None:

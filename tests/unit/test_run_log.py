@@ -13,7 +13,7 @@ import pytest
 from openrlhf_ktae.training.command import format_line
 from openrlhf_ktae.training.run_log import MetricsLog, RunFolder, git_commit, write_json
 from openrlhf_ktae.training.summary import summarize
-from openrlhf_ktae.training.supervise import Interrupted, _ProcessTree, _signals, failure_reason
+from openrlhf_ktae.training.supervise import Interrupted, _signals, end_session, failure_reason
 
 
 @pytest.fixture
@@ -105,17 +105,21 @@ def test_the_reason_of_a_failure_is_the_last_exception_of_the_log(folder):
     assert failure_reason(folder) == "ValueError: scores: 3 of 8 rollouts"
 
 
-def test_the_whole_process_tree_is_ended():
+def test_a_whole_session_is_ended_orphans_included():
     sleep = "import time; time.sleep(60)"
-    code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', '{sleep}']); {sleep}"
-    launcher = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
-    tree = _ProcessTree(launcher)
-    deadline = time.monotonic() + 20
-    while not psutil.Process(launcher.pid).children() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    child = psutil.Process(launcher.pid).children()[0]
-    tree.end()
-    assert launcher.poll() is not None and not child.is_running()
+    code = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', '{sleep}']).pid, flush=True)"
+    launcher = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stdout=subprocess.PIPE, text=True)
+    orphan = psutil.Process(int(launcher.stdout.readline()))
+    launcher.wait(20)
+    assert orphan.is_running()
+    end_session(launcher)
+    assert not orphan.is_running()
+
+
+def test_a_running_launcher_is_ended():
+    launcher = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    end_session(launcher)
+    assert launcher.poll() == -signal.SIGTERM
 
 
 def test_sigusr1_asks_for_a_checkpoint_and_sigterm_ends(folder):
