@@ -35,6 +35,24 @@ def reward_func(queries, prompts, labels, **kwargs):
     return {"rewards": score - 0.25, "scores": score, "extra_logs": {"timed_out": torch.zeros(1)}}
 """
 
+HOSTILE_REWARD = """
+import torch
+from openrlhf_ktae.reward import math_reward
+
+HOSTILE = [
+    r"\\boxed{9^{9^{9^9}}}",
+    r"\\boxed{" + "{" * 5000,
+    r"\\boxed{(10^5)!}",
+    "\\x00" + r"\\boxed{" + "7" * 100000 + "}",
+]
+
+def reward_func(queries, prompts, labels, **kwargs):
+    parity = sum(map(ord, queries[0])) % 4
+    graded = math_reward.reward_func([prompts[0] + HOSTILE[parity]], prompts, labels, **kwargs)
+    score = torch.tensor([float(parity % 2)])
+    return graded | {"rewards": score, "scores": score}
+"""
+
 pytestmark = pytest.mark.ray
 
 
@@ -45,6 +63,7 @@ def assets(tmp_path_factory):
     write_prompt_set(folder / "train.jsonl", "train", 4 * PROMPTS, seed=0)
     write_prompt_set(folder / "evaluation.jsonl", "evaluation", 8, seed=0)
     (folder / "reward.py").write_text(REWARD)
+    (folder / "hostile.py").write_text(HOSTILE_REWARD)
     return folder
 
 
@@ -233,11 +252,13 @@ def test_zero_scale_logs_the_advantages_of_group_norm_and_several_workers_train_
         assert set(row["key_token_value"]) == {0.0}
 
 
-def test_asynchronous_training_with_dr_grpo(command):
+def test_asynchronous_training_with_dr_grpo_and_hostile_answers(command, assets):
     line, folder = command(
         "async",
         "train.async_enable=true",
         "algo.advantage.estimator=dr_grpo",
+        f"reward.remote_url={assets / 'hostile.py'}",
+        "grader.answer_style=boxed",
         f"data.max_samples={2 * PROMPTS}",
         "ktae.scale=0.5",
     )
@@ -251,6 +272,7 @@ def test_asynchronous_training_with_dr_grpo(command):
         total = [advantage + value for value in row["key_token_value"]]
         assert row["advantage"] == pytest.approx(total, abs=1e-5)
     assert any(value != 0 for row in rows for value in row["key_token_value"])
+    assert all(0 <= line["reward/timed_out_frac"] <= 1 for line in folder.metrics() if line["kind"] == "train")
 
 
 def test_ctrl_c_ends_everything(command):
