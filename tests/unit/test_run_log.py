@@ -123,13 +123,14 @@ def test_a_running_launcher_is_ended():
 
 
 def test_sigusr1_asks_for_a_checkpoint_and_sigterm_ends(folder):
+    before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Interrupted), _signals(folder):
         os.kill(os.getpid(), signal.SIGUSR1)
         time.sleep(0.05)
         assert folder.stop_file.exists()
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_metrics_are_one_json_object_per_line(folder):
