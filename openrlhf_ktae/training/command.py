@@ -1,6 +1,7 @@
 """``openrlhf-ktae train``: resolve, check, prepare, run, sum up."""
 
 import json
+import os
 import shlex
 import time
 from datetime import datetime
@@ -72,6 +73,9 @@ def print_resolved(config: RunConfig, folder: RunFolder) -> None:
 def _prepare(config: RunConfig) -> float:
     if config.arithmetic is None:
         return 0.0
+    if config.run.device == "cpu":
+        # Transformers imports DeepSpeed, which warns in every process that it has to look for an accelerator.
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     from openrlhf_ktae.training.tiny_model import prepare_arithmetic
 
     start = time.monotonic()
