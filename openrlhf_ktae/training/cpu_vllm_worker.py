@@ -4,11 +4,9 @@ vLLM imports this module in its worker process before it loads the model (``work
 the patch below take effect. Versions: vLLM 0.29.0, OpenRLHF 0.11.2.
 """
 
-from functools import partial
 from typing import Any
 
 import torch
-import vllm.distributed.device_communicators.shm_broadcast as shm_broadcast
 import vllm.model_executor.layers.utils as layer_utils
 from openrlhf.trainer.ray.vllm_worker_wrap import WorkerWrap
 
@@ -23,10 +21,6 @@ def _live_linear(layer, remove_weight) -> None:
 # lm_head keeps computing with the packed copy (vocab_parallel_embedding.py:64-66). Weight updates then fail for the
 # former and are silently ignored by the latter. Plain linear on the live weight follows every update.
 layer_utils.dispatch_cpu_unquantized_gemm = _live_linear
-
-# A worker spins for a second after its last message (distributed/device_communicators/shm_broadcast.py:134): on two
-# cores that takes one of them from the policy while it trains. Its queue is made after this module is imported.
-shm_broadcast.SpinCondition = partial(shm_broadcast.SpinCondition, busy_loop_s=0.001)  # pyright: ignore
 
 
 class CpuWorker(WorkerWrap):
