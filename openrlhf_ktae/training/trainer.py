@@ -25,8 +25,8 @@ _AsyncTraining = plain_class(ppo_trainer_async.TrainingActor)
 _AsyncGeneration = plain_class(ppo_trainer_async.GenerateSamplesActor)
 _Async = plain_class(ppo_trainer_async.PPOTrainerAsync)
 
-_REPLACED_METRICS = ("formatted", "timed_out", "grader_error", "generated_samples")
-"""Entries of OpenRLHF's status that the metrics file holds under a better name, or that are no numbers."""
+_REPLACED_METRICS = ("formatted", "timed_out", "grader_error")
+"""Entries of OpenRLHF's status that the metrics hold under a better name (`rollout_log.step_metrics`)."""
 
 
 class StopRequested(Exception):
@@ -95,13 +95,13 @@ class _KtaeTraining:
         """One optimisation step, with this project's metrics in its status."""
         self._step = global_step + 1
         status, global_step = super().train_step(rollout_samples, global_step)  # pyright: ignore
-        status = {name: value for name, value in status.items() if name not in _REPLACED_METRICS[:-1]}
+        status = {name: value for name, value in status.items() if name not in _REPLACED_METRICS}
         return status | self._step_metrics, global_step
 
     def save_logs_and_checkpoints(self, global_step: int, logs_dict=None, client_states=None) -> None:
         """Writes the step's line of metrics.jsonl, then OpenRLHF's trackers and checkpoints; ends where asked to."""
         logs = logs_dict or {}
-        self._log("train", global_step, {k: v for k, v in logs.items() if k not in _REPLACED_METRICS})
+        self._log("train", global_step, {k: v for k, v in logs.items() if k != "generated_samples"})
         super().save_logs_and_checkpoints(global_step, logs_dict, client_states)  # pyright: ignore
         if self._folder.stop_file.exists():
             self._checkpoint_and_stop(global_step, client_states)
