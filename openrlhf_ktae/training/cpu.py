@@ -26,12 +26,27 @@ ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     # Ray leaves the visible-devices variables alone for actors without a real GPU.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # The model runs in the engine's process. vLLM's own choice on CPU (platforms/cpu.py:273) is one more process behind
+    # a queue whose reader spins for a second after every message, on a core the policy trains on.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    # Activations of a few MiB stay in the heap; else every operation maps, zeroes and unmaps its result.
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
     "VLLM_LOGGING_LEVEL": "WARNING",
 }
 """Environment of every process of a run on CPU."""
 
-KV_CACHE_BYTES = 256 * 2**20
-"""vLLM's key-value cache on CPU; without a size vLLM reserves gpu_memory_utilization x RAM."""
+ENGINE: dict[str, Any] = {
+    # Without a size vLLM reserves gpu_memory_utilization x RAM for its key-value cache.
+    "kv_cache_memory_bytes": 256 * 2**20,
+    # The smallest block vLLM takes on CPU; its default of 128 tokens spreads short texts over memory.
+    "block_size": 32,
+    # vLLM's default here (128, engine/arg_utils.py) decodes the quickstart's 256 responses in two rounds.
+    "max_num_seqs": 256,
+    # Statistics that nobody reads, once per token.
+    "disable_log_stats": True,
+}
+"""Engine arguments of vLLM on CPU, beside OpenRLHF's."""
 
 _MAX_TRAINING_THREADS = 8
 """More threads do not help models that fit a CPU run."""

@@ -16,6 +16,7 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 
 from openrlhf_ktae.config import KtaeConfig, RunOptions
 from openrlhf_ktae.training.experience_maker import KtaeExperienceMaker, require_scores
+from openrlhf_ktae.training.rollout import share_tokenizer
 from openrlhf_ktae.training.rollout_log import step_metrics, token_text, write_rollouts
 from openrlhf_ktae.training.run_log import MetricsLog, RunFolder
 from openrlhf_ktae.training.seat import Seat, plain_class
@@ -132,15 +133,23 @@ def evaluation_line(eval_metrics: dict[str, Any]) -> dict[str, float]:
     return line
 
 
-def _evaluate_by_score(trainer: Any) -> None:
-    """Makes evaluation count correct answers.
+def _adapt_generation(trainer: Any) -> None:
+    """One copy of the tokenizer per engine, and evaluation that counts correct answers, all problems at once.
 
     compute_eval_metrics (trainer/ppo_trainer.py:77-110) averages rewards, which a format bonus or a penalty shifts.
+    samples_generator.py:80 generates rollout.batch_size problems at a time and waits for the longest response of each
+    such round.
     """
+    share_tokenizer(trainer.samples_generator)
     generate = trainer.samples_generator.generate_eval_samples
+    rollout = trainer.samples_generator.args.rollout
 
     def with_scores(**kwargs) -> list[Experience]:
-        samples = generate(**kwargs)
+        batch_size, rollout.batch_size = rollout.batch_size, len(trainer.eval_dataloader.dataset)
+        try:
+            samples = generate(**kwargs)
+        finally:
+            rollout.batch_size = batch_size
         require_scores(samples)
         for sample in samples:
             sample.rewards = sample.scores
@@ -162,7 +171,7 @@ class KtaePPOTrainer(_KtaeTraining, _Sync):
     def __init__(self, *args, options: TrainerOptions, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self._install(options)
-        _evaluate_by_score(self)
+        _adapt_generation(self)
 
     def fit(self, global_step: int = 0) -> None:
         """Trains; evaluates before the first step of a fresh run and after the last step of any run."""
@@ -204,7 +213,7 @@ class KtaeGenerateSamplesActor(_AsyncGeneration):
     def __init__(self, *args, options: TrainerOptions, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.options = options
-        _evaluate_by_score(self)
+        _adapt_generation(self)
 
     def _run_eval(self):
         start = time.perf_counter()

@@ -109,9 +109,16 @@ def test_the_trainer_makes_its_experience_maker_itself():
     assert "self.experience_maker = RemoteExperienceMaker(" in source(ppo_trainer.BasePPOTrainer.__init__)
 
 
-def test_evaluation_averages_rewards():
-    # The reason for `_evaluate_by_score`.
+def test_evaluation_averages_rewards_and_goes_in_rounds():
+    # The reasons for `_adapt_generation`.
     assert "all_rewards.append(s.rewards)" in source(ppo_trainer.compute_eval_metrics)
+    assert "num_prompts=self.args.rollout.batch_size" in source(SamplesGenerator.generate_eval_samples)
+
+
+def test_the_tokenizer_goes_with_every_prompt_and_serves_nothing_else():
+    # The reason for `share_tokenizer`, and why it may take the generator's tokenizer away.
+    assert "hf_tokenizer=self.tokenizer" in source(SamplesGenerator._dispatch_prompts_to_vllm)
+    assert source(SamplesGenerator).count("self.tokenizer") == 2
 
 
 def test_engines_are_made_from_a_name_in_their_module_with_a_hard_coded_extension():
@@ -124,6 +131,17 @@ def test_a_group_is_sampled_as_separate_requests_by_one_executor():
     text = source(plain(vllm_engine.RolloutRayActor).generate_responses)
     assert "for _ in range(num_samples)" in text and "llm_engine=self" in text
     assert "await llm_engine.generate(" in source(agent.SingleTurnAgentExecutor.execute)
+
+
+def test_vllm_puts_its_worker_behind_a_spinning_queue_unless_told_otherwise():
+    # The reason for VLLM_ENABLE_V1_MULTIPROCESSING=0 in `cpu.ENVIRONMENT`.
+    from vllm.distributed.device_communicators.shm_broadcast import SpinCondition
+    from vllm.platforms.cpu import CpuPlatform
+
+    text = source(CpuPlatform.check_and_update_config)
+    assert 'os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING", "1") == "1"' in text
+    assert 'parallel_config.distributed_executor_backend = "mp"' in text
+    assert inspect.signature(SpinCondition).parameters["busy_loop_s"].default == 1
 
 
 def test_an_exception_in_a_reward_function_is_only_logged():

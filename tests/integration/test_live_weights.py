@@ -41,7 +41,7 @@ def log_probs(llm):
 
 if __name__ == "__main__":
     llm = LLM(model=sys.argv[1], dtype="bfloat16", enforce_eager=True, max_model_len=64,
-              kv_cache_memory_bytes=cpu.KV_CACHE_BYTES, enable_prefix_caching=False,
+              enable_prefix_caching=False, **cpu.ENGINE,
               worker_extension_cls="openrlhf_ktae.training.cpu_vllm_worker.CpuWorker")
     before = log_probs(llm)
     llm.collective_rpc(shift_embedding)

@@ -1,0 +1,113 @@
+"""What our rollout actor and the trainers' use of it change: requests, tokenizer, numbers, evaluation rounds."""
+
+import asyncio
+from types import SimpleNamespace
+
+import openrlhf_parts  # noqa: F401  (stands in for CUDA where there is none)
+import pytest
+import torch
+from openrlhf.utils.agent import SingleTurnAgentExecutor
+from vllm import SamplingParams
+
+from openrlhf_ktae.training import rollout, trainer
+
+SAMPLES = 3
+
+
+class Tokenizer:
+    def __call__(self, text, **_):
+        return {"input_ids": torch.tensor([[len(text), 7]])}
+
+    def decode(self, tokens, **_):
+        return "".join(map(str, tokens))
+
+
+class Engine:
+    """vLLM's asynchronous engine, which answers every request with its number of samples."""
+
+    def __init__(self):
+        self.requests = []
+
+    async def generate(self, prompt, params, request_id):
+        self.requests.append((prompt["prompt_token_ids"], params))
+        outputs = [SimpleNamespace(token_ids=[20 + i], finish_reason="stop", logprobs=None) for i in range(params.n)]
+        yield SimpleNamespace(outputs=outputs)
+
+
+@pytest.fixture
+def actor():
+    executor = SingleTurnAgentExecutor()
+    executor.reward_endpoints = ["reward.py"]
+    executor.reward_func = lambda queries, prompts, labels: {
+        "rewards": torch.tensor([0.5]),
+        "scores": torch.tensor([1.0]),
+        "extra_logs": {"formatted": torch.tensor([1.0])},
+    }
+    actor = object.__new__(rollout.KtaeRolloutActor)
+    actor.executor, actor.llm, actor._mm_pad_token_ids = executor, Engine(), None
+    asyncio.run(actor.take_tokenizer(Tokenizer()))
+    return actor
+
+
+def generate(actor, samples: int):
+    sampling = SamplingParams(max_tokens=4)
+    return asyncio.run(
+        actor.generate_responses(
+            prompt="abc", label="6", sampling_params=sampling, max_length=64, hf_tokenizer=None, num_samples=samples
+        )
+    )
+
+
+def test_a_group_is_one_request_and_each_response_one_of_its_samples(actor):
+    responses = generate(actor, SAMPLES)
+    ((tokens, params),) = actor.llm.requests
+    assert tokens == [3, 7] and params.n == SAMPLES
+    assert [response["observation_tokens"] for response in responses] == [[3, 7, 20 + i] for i in range(SAMPLES)]
+
+
+@pytest.mark.parametrize("samples", [1, SAMPLES])
+def test_rewards_and_logs_leave_the_actor_as_numbers(actor, samples):
+    for response in generate(actor, samples):
+        found = response["reward"], response["scores"], response["extra_logs"]["formatted"]
+        assert found == (0.5, 1.0, 1.0) and {type(value) for value in found} == {float}
+
+
+def test_the_tokenizer_goes_to_every_engine_once_and_no_longer_with_the_prompts(monkeypatch):
+    taken = []
+    engines = [SimpleNamespace(take_tokenizer=SimpleNamespace(remote=taken.append)) for _ in range(2)]
+    tokenizer = Tokenizer()
+    generator = SimpleNamespace(tokenizer=tokenizer, vllm_engines=engines)
+    monkeypatch.setattr(rollout.ray, "get", lambda references: references)
+    rollout.share_tokenizer(generator)
+    assert taken == [tokenizer, tokenizer] and generator.tokenizer is None
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("engine")])
+def test_an_evaluation_asks_for_all_problems_at_once_and_counts_scores(error):
+    args = SimpleNamespace(rollout=SimpleNamespace(batch_size=2))
+    asked = []
+
+    def generate_eval_samples(**_):
+        asked.append(args.rollout.batch_size)
+        if error:
+            raise error
+        return [SimpleNamespace(scores=torch.tensor([1.0]), rewards=torch.tensor([1.5]))]
+
+    class Problems(list):
+        dataset = range(9)
+
+    training = SimpleNamespace(
+        samples_generator=SimpleNamespace(
+            args=args, generate_eval_samples=generate_eval_samples, tokenizer=None, vllm_engines=[]
+        ),
+        eval_dataloader=Problems([(["math", "math"], [], [], [])]),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rollout.ray, "get", lambda references: references)
+        trainer._adapt_generation(training)
+    if error:
+        with pytest.raises(RuntimeError, match="engine"):
+            training.samples_generator.generate_eval_samples()
+    else:
+        assert training.samples_generator.generate_eval_samples()[0].rewards.item() == 1.0
+    assert asked == [9] and args.rollout.batch_size == 2
