@@ -60,7 +60,7 @@ class RunConfig:
     def openrlhf_settings(self, run_dir: Path | str) -> dict[str, Any]:
         """OpenRLHF's options with ``${run}`` and ``${package}`` filled in and local paths made absolute."""
         places = {"run": str(Path(run_dir).resolve()), "package": str(PACKAGE)}
-        return {name: _absolute(_fill(name, value, places)) for name, value in self.openrlhf.items()}
+        return {name: _absolute(name, _fill(name, value, places)) for name, value in self.openrlhf.items()}
 
     def openrlhf_argv(self, run_dir: Path | str) -> list[str]:
         """OpenRLHF's command line for a run in ``run_dir``, checked by OpenRLHF's own parser.
@@ -94,9 +94,13 @@ def _fill(name: str, value: Any, places: Mapping[str, str]) -> Any:
         raise RecipeError(f"{name}: {value!r} holds an unknown placeholder; known: {known}") from None
 
 
-def _absolute(value: Any) -> Any:
+_PATH_OPTIONS = ("dataset", "model_name_or_path", "remote_url", "agent_func_path")
+"""Ends of the names of options that may hold a path without a slash."""
+
+
+def _absolute(name: str, value: Any) -> Any:
     """Paths that exist here, made absolute: Ray's workers may stand in another folder. Several are split by commas."""
-    if not isinstance(value, str) or "/" not in value:
+    if not isinstance(value, str) or ("/" not in value and not name.endswith(_PATH_OPTIONS)):
         return value
     return ",".join(str(Path(part).resolve()) if Path(part).exists() else part for part in value.split(","))
 

@@ -44,11 +44,15 @@ if [ "$lock" = false ] && [ "$(cat .venv/made_from 2>/dev/null)" = "$kind $stamp
     exit 0
 fi
 
+before=$(cut -d ' ' -f 1 .venv/made_from 2>/dev/null || true)
+[ "$lock" = true ] || [ -z "$before" ] || [ "$before" = "$kind" ] ||
+    fail ".venv holds the environment for $before, this needs the one for $kind. Use a clone of its own for it, or remove .venv first (rm -r .venv)"
+
 python=$(find_python)
 free_mib=$(df -Pm . | awk 'NR == 2 {print $4}')
 [ "$free_mib" -ge "$need_mib" ] || fail "$free_mib MiB free here, about $need_mib needed. Free some space or clone to another disk"
 
-say "installing into $PWD/.venv with $("$python" --version) (about 5 GB; two minutes on a fast network)"
+say "installing into $PWD/.venv with $("$python" --version) ($((need_mib / 1000)) GB at most; two minutes on a fast network)"
 if ! .venv/bin/python -c pass 2>/dev/null; then
     rm -rf .venv
     "$python" -m venv .venv || fail "could not make .venv (on Debian and Ubuntu: apt-get install python3-venv)"

@@ -15,6 +15,9 @@ def data(
     format: Annotated[str, typer.Option(help="Shape of the source: columns, math, gsm8k or dapo.")] = "columns",
     problem_column: Annotated[str, typer.Option(help="Column of the problem (format columns).")] = "problem",
     answer_column: Annotated[str, typer.Option(help="Column of the answer (format columns).")] = "answer",
+    split: Annotated[
+        str, typer.Option(help="Of a folder: the files whose path names this split or none; all: every file.")
+    ] = "train",
     levels: Annotated[str | None, typer.Option(help="MATH levels to keep, such as 3-5 or 5.")] = None,
     datasource: Annotated[str | None, typer.Option(help="Name of the set in metrics; default: the format.")] = None,
     template: Annotated[str, typer.Option(help="Prompt template, by name.")] = "qwen_math",
@@ -30,7 +33,17 @@ def data(
 
     try:
         report = _make(
-            output, source, format, problem_column, answer_column, levels, datasource, template, tokenizer, benchmarks
+            output,
+            source,
+            format,
+            problem_column,
+            answer_column,
+            split,
+            levels,
+            datasource,
+            template,
+            tokenizer,
+            benchmarks,
         )
     except ValueError as error:
         Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", markup=False)
@@ -53,6 +66,7 @@ def _make(
     format: str,
     problem_column: str,
     answer_column: str,
+    split: str,
     levels: str | None,
     datasource: str | None,
     template_name: str,
@@ -74,7 +88,7 @@ def _make(
         write_prompts(rows, output)
         return f"{output}: {len(rows)} problems of {', '.join(benchmarks)}"
     wanted = None if levels is None else parse_levels(levels)
-    read = read_source(source, format, problem_column, answer_column)  # pyright: ignore[reportArgumentType]
+    read = read_source(source, format, problem_column, answer_column, split)  # pyright: ignore[reportArgumentType]
     made = make_prompts(read, template, datasource or format, wanted, benchmarks, tokenizer)
     write_prompts(made.rows, output)
     if benchmarks is None:

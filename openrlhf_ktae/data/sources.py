@@ -13,6 +13,12 @@ from openrlhf_ktae.reward.answer import find_answer
 Format = Literal["columns", "math", "gsm8k", "dapo"]
 
 _SUFFIXES = (".jsonl", ".json", ".parquet")
+_DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "state.json")
+"""Files of the Hub and of `datasets` that describe a set and hold no rows."""
+_SPLITS = {
+    "train": "train", "training": "train", "test": "test", "eval": "eval", "dev": "dev",
+    "validation": "validation", "valid": "validation", "val": "validation",
+}  # fmt: skip
 _SHOWN_ROWS = 10
 _DAPO_BEFORE = re.compile(r"^Solve the following math problem step by step\..*?\n\n", re.DOTALL)
 _DAPO_AFTER = re.compile(r"\n\nRemember to put your answer on its own line after \"Answer:\"\.?\s*$")
@@ -28,7 +34,11 @@ class SourceRow:
 
 
 def read_source(
-    path: str | Path, format: Format = "columns", problem_column: str = "problem", answer_column: str = "answer"
+    path: str | Path,
+    format: Format = "columns",
+    problem_column: str = "problem",
+    answer_column: str = "answer",
+    split: str = "train",
 ) -> list[SourceRow]:
     r"""The problems of a source, in file order.
 
@@ -38,6 +48,8 @@ def read_source(
         format: ``columns``: the two columns named here; ``math``: MATH (``problem``, the answer boxed in ``solution``,
             ``level``); ``gsm8k``: GSM8K (``question``, ``answer`` after ``####``); ``dapo``: DAPO-Math-17k (the user
             message in ``prompt`` without its instructions, ``reward_model.ground_truth``).
+        split: of a folder, read the files whose path names this split or none (``train``, ``test``, ``validation``,
+            ``dev``, ``eval``), or ``all``.
 
     Raises:
         ValueError: nothing there, missing columns, or rows without a problem or an answer, with their numbers from 1.
@@ -51,7 +63,7 @@ def read_source(
     if format not in convert:
         raise ValueError(f"format: got {format!r}, expected one of {', '.join(convert)}")
     rows, incomplete = [], []
-    for number, row in enumerate(_rows(str(path)), start=1):
+    for number, row in enumerate(_rows(str(path), split), start=1):
         try:
             converted = convert[format](row)
         except KeyError as error:
@@ -92,22 +104,33 @@ def _dapo(row: dict[str, Any]) -> SourceRow:
     return SourceRow(_text(problem), answers_of(row["reward_model"]["ground_truth"]))
 
 
-def _rows(path: str) -> Iterator[dict[str, Any]]:
+def _rows(path: str, split: str) -> Iterator[dict[str, Any]]:
     location = Path(path)
     if location.is_dir():
-        yield from _folder_rows(location)
+        yield from _folder_rows(location, split)
     elif location.is_file():
         yield from _file_rows(location)
     else:
-        yield from _folder_rows(_hub_folder(path))
+        yield from _folder_rows(_hub_folder(path), split)
 
 
-def _folder_rows(folder: Path) -> Iterator[dict[str, Any]]:
-    files = sorted(file for file in folder.rglob("*") if file.suffix in _SUFFIXES)
+def _folder_rows(folder: Path, split: str) -> Iterator[dict[str, Any]]:
+    found = (file for file in folder.rglob("*") if file.suffix in _SUFFIXES and file.name not in _DESCRIPTIONS)
+    files = {file: _splits_of(file.relative_to(folder)) for file in sorted(found)}
     if not files:
         raise ValueError(f"{folder}: no {', '.join(_SUFFIXES)} file in it")
-    for file in files:
+    wanted = [file for file, splits in files.items() if split == "all" or not splits or split in splits]
+    if not wanted:
+        known = ", ".join(sorted(set().union(*files.values())))
+        raise ValueError(f"{folder}: split: no file of {split!r}; found {known}")
+    for file in wanted:
         yield from _file_rows(file)
+
+
+def _splits_of(path: Path) -> set[str]:
+    """The splits that a path names as a word: ``main/train-00000.parquet`` is ``train``."""
+    words = re.findall("[a-z]+", path.with_suffix("").as_posix().lower())
+    return {_SPLITS[word] for word in words if word in _SPLITS}
 
 
 def _file_rows(file: Path) -> Iterable[dict[str, Any]]:

@@ -8,6 +8,8 @@ from statistics import fmean, median, stdev
 from openrlhf_ktae.report.curves import PASS_AT, series_of, wilson_interval
 from openrlhf_ktae.report.run_folder import Run
 
+SOLVED_ACCURACY = 0.9
+"""Rollout accuracy of the last quarter from which a task counts as solved: little entropy and signal are its end."""
 MIN_STEPS = 8
 """Trends are not judged on fewer steps than this."""
 STALE_SECONDS = 900.0
@@ -108,7 +110,10 @@ def check_entropy(run: Run) -> Finding | None:
         return None
     first, last = fmean(values[:3]), fmean(values[-3:])
     numbers = f"{first:.3f} nats per token at the start, {last:.3f} in the last 3 steps"
-    if last < 0.02 or last < 0.1 * first:
+    collapsed = last < 0.02 or last < 0.1 * first
+    if (collapsed or last < 0.3 * first) and _is_solved(run):
+        return Finding("fine", "Entropy fell because the task is solved", f"{numbers}.")
+    if collapsed:
         return Finding(
             "problem",
             "Entropy has collapsed",
@@ -221,6 +226,8 @@ def check_groups(run: Run) -> Finding | None:
     wrong = fmean(row["rollout/groups_all_wrong_frac"] for row in rows)
     detail = f"In the last {len(rows)} steps {right:.0%} of the groups were all correct and {wrong:.0%} all wrong."
     if right + wrong > 0.6:
+        if right > wrong and _is_solved(run):
+            return Finding("fine", "Most groups are all correct: the task is solved", detail)
         hint = " The prompts are too easy." if right > wrong else " The prompts are too hard."
         return Finding("problem" if right + wrong > 0.85 else "watch", "Most groups carry no signal", detail + hint)
     return Finding("fine", "Most groups are mixed", detail)
@@ -306,6 +313,11 @@ def _share(
     if share > watch:
         return Finding("problem" if share > problem else "watch", bad, detail + hint)
     return Finding("fine", good, detail)
+
+
+def _is_solved(run: Run) -> bool:
+    _, accuracy = _numbers(run, "rollout/accuracy")
+    return len(accuracy) >= MIN_STEPS and fmean(_quarters(accuracy)[1]) >= SOLVED_ACCURACY
 
 
 def _quarters(values: Sequence[float]) -> tuple[Sequence[float], Sequence[float]]:

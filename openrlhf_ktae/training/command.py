@@ -24,6 +24,9 @@ console = Console(highlight=False)
 def train_command(recipe: Path, overrides: list[str], dry_run: bool, resume: Path | None) -> int:
     """Runs the command; returns its exit code. Input errors are printed as one sentence."""
     try:
+        if resume:
+            resume = resume.resolve()  # runs/latest is a link, which the run sets anew
+            overrides = _last_of_each(_overrides_before(RunFolder(resume)) + overrides)
         config = resolve(recipe, overrides)
         folder = RunFolder(resume) if resume else RunFolder(_new_folder(config))
         check_batches(config, folder.path)
@@ -31,14 +34,12 @@ def train_command(recipe: Path, overrides: list[str], dry_run: bool, resume: Pat
         if dry_run:
             print_resolved(config, folder)
             return 0
-        if resume:
-            _check_resume(folder)
         seconds = {"preparation": _prepare(config)}
         args = preflight(config, folder.path)
     except ValueError as error:
         Console(stderr=True, highlight=False).print(f"[bold red]error[/] {_escape(str(error))}")
         return 2
-    return _run(config, folder, bool(resume), seconds, _total_steps(args))
+    return _run(config, folder, overrides, bool(resume), seconds, _total_steps(args))
 
 
 def _escape(text: str) -> str:
@@ -52,12 +53,26 @@ def _new_folder(config: RunConfig) -> Path:
     return Path(config.run.output_dir) / f"{config.name}-{stamp}"
 
 
-def _check_resume(folder: RunFolder) -> None:
+def _overrides_before(folder: RunFolder) -> list[str]:
+    """The ``--set`` values of a run that can be resumed: it goes on with them, unless they are set anew."""
     if not folder.run_json.is_file():
         raise ValueError(f"--resume: {folder.path} holds no run.json; name a run folder, such as runs/latest")
-    version = folder.read().get("format")
-    if version != FORMAT:
-        raise ValueError(f"--resume: {folder.path} has format {version}, this version writes {FORMAT}")
+    run = folder.read()
+    if run.get("format") != FORMAT:
+        raise ValueError(f"--resume: {folder.path} has format {run.get('format')}, this version writes {FORMAT}")
+    if not folder.has_checkpoint():
+        raise ValueError(
+            f"--resume: {folder.path} holds no checkpoint to go on from; start a new run, with "
+            "--set ckpt.save_steps=10 for a checkpoint every ten steps"
+        )
+    overrides = run.get("overrides", [])
+    if overrides:
+        console.print(f"Resuming with the run's own --set: {_escape(shlex.join(overrides))}")
+    return overrides
+
+
+def _last_of_each(overrides: list[str]) -> list[str]:
+    return list({item.partition("=")[0]: item for item in overrides}.values())
 
 
 def print_resolved(config: RunConfig, folder: RunFolder) -> None:
@@ -101,7 +116,7 @@ def _total_steps(args: Any) -> int | None:
     return per_episode * args.train.num_episodes if rows and not args.algo.dynamic_filtering_enable else None
 
 
-def _describe(config: RunConfig, folder: RunFolder, argv: list[str]) -> dict[str, Any]:
+def _describe(config: RunConfig, folder: RunFolder, overrides: list[str], argv: list[str]) -> dict[str, Any]:
     sections = {name: getattr(config, name) for name in ("ktae", "grader", "run", "arithmetic")}
     return {
         "format": FORMAT,
@@ -110,6 +125,7 @@ def _describe(config: RunConfig, folder: RunFolder, argv: list[str]) -> dict[str
         "status": "running",
         "started_at": now(),
         "finished_at": None,
+        "overrides": overrides,
         "argv": argv,
         "config": {"openrlhf": config.openrlhf_settings(folder.path)}
         | {name: json.loads(options.model_dump_json()) for name, options in sections.items() if options is not None},
@@ -120,11 +136,18 @@ def _describe(config: RunConfig, folder: RunFolder, argv: list[str]) -> dict[str
     }
 
 
-def _run(config: RunConfig, folder: RunFolder, resume: bool, seconds: dict[str, float], total: int | None) -> int:
+def _run(
+    config: RunConfig,
+    folder: RunFolder,
+    overrides: list[str],
+    resume: bool,
+    seconds: dict[str, float],
+    total: int | None,
+) -> int:
     argv = config.openrlhf_argv(folder.path) + (["--ckpt.load_enable"] if resume else [])
     folder.path.mkdir(parents=True, exist_ok=True)
     folder.stop_file.unlink(missing_ok=True)
-    description = _describe(config, folder, argv)
+    description = _describe(config, folder, overrides, argv)
     write_json(folder.run_json, description)
     _point_latest_at(folder.path)
     console.print(f"Run folder: {folder.path} (raw log: {folder.log_file.name})")
@@ -144,7 +167,11 @@ def _run(config: RunConfig, folder: RunFolder, resume: bool, seconds: dict[str, 
         code = supervise(folder, on_line)
     except (Interrupted, KeyboardInterrupt):
         folder.update(status="interrupted", finished_at=now())
-        console.print(f"Interrupted; nothing is left running. Go on with: {_resume_command(config, folder)}")
+        console.print("Interrupted; nothing is left running.")
+        if folder.has_checkpoint():
+            console.print(f"Go on with: {_resume_command(config, folder)}")
+        else:
+            console.print("There is no checkpoint to go on from (ckpt.save_steps).")
         return 130
     finally:
         tracking.close(code)

@@ -156,9 +156,11 @@ def recipe_findings(config: RunConfig) -> list[Finding]:
     plan = batch_plan(parse(to_argv(settings)), available)
     args = check(config.openrlhf_argv("runs/doctor"))
     gpus = "logical GPUs" if config.run.device == "cpu" else "GPUs"
-    roles = ", ".join(f"{count} {role}" for role, count in plan.gpus.items())
+    needed = f"{plan.gpus_total} ({', '.join(f'{count} {role}' for role, count in plan.gpus.items())})"
+    here = plan.gpus_total if config.run.device == "cpu" else len(_gpus())
+    fewer = plan.gpus_total > here
     findings = [
-        Finding(gpus, f"{plan.gpus_total} ({roles})", "ok"),
+        Finding(gpus, needed + (f"; this machine has {here}" if fewer else ""), "note" if fewer else "ok"),
         Finding("a step", f"{plan.rollouts} rollouts, {plan.updates * args.train.max_epochs} updates", "ok"),
         *_steps(args, plan),
     ]

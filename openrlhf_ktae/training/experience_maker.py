@@ -33,7 +33,7 @@ class RolloutBatch:
         Raises:
             ValueError: a rollout without a score, or a score that is neither 0 nor 1.
         """
-        require_scores(experiences)
+        require_rewards(experiences, and_scores=True)
         order = torch.tensor([index for experience in experiences for index in experience.index])
         scores = torch.cat([experience.scores.flatten() for experience in experiences]).float()
         if not ((scores == 0) | (scores == 1)).all():
@@ -49,18 +49,19 @@ class RolloutBatch:
         return cls(token_ids, mask, scores[inverse].bool(), group)
 
 
-def require_scores(experiences: list[Experience]) -> None:
-    """Stops where the reward source gave no rewards or scores (OpenRLHF only logs an exception in a reward function).
+def require_rewards(experiences: list[Experience], and_scores: bool = False) -> None:
+    """Stops where the reward source gave no rewards (OpenRLHF only logs an exception in a reward function).
 
     Raises:
         ValueError: with the number of rollouts concerned.
     """
-    missing = sum(len(e.sequences) for e in experiences if e.scores is None or e.rewards is None)
+    missing = sum(len(e.sequences) for e in experiences if e.rewards is None or (and_scores and e.scores is None))
     if missing:
         total = sum(len(experience.sequences) for experience in experiences)
+        what = "reward and score" if and_scores else "reward"
         raise ValueError(
-            f"scores: {missing} of {total} rollouts came back without reward and score; the reward source failed on "
-            "them (its exception is in train.log) or returns none (its reward_func has to return `scores`)"
+            f"scores: {missing} of {total} rollouts came back without {what}; the reward source failed on them (its "
+            "exception is in train.log) or returns none (for KTAE its reward_func has to return `scores`)"
         )
 
 
@@ -86,7 +87,7 @@ class KtaeExperienceMaker(RemoteExperienceMaker):
     def make_experience_batch(self, rollout_samples: list[Experience]) -> list[Experience]:
         """As upstream, but stops with a clear error where the reward source gave no score."""
         if self.ktae.scale > 0 or self.strategy.args.reward.remote_url:
-            require_scores(rollout_samples)
+            require_rewards(rollout_samples, and_scores=self.ktae.scale > 0)
         experiences = super().make_experience_batch(rollout_samples)
         self._on_experiences(experiences)
         return experiences

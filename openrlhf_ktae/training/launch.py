@@ -32,7 +32,11 @@ def worker_environment(device: str, grader: dict[str, Any]) -> dict[str, str]:
     }
     environment |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     environment |= cpu.ENVIRONMENT if device == "cpu" else {}
-    return environment | {"OPENRLHF_KTAE_REWARD": json.dumps(grader)}
+    environment["OPENRLHF_KTAE_REWARD"] = json.dumps(grader)
+    # Ray refuses a variable that the submitted job's own runtime environment sets too; workers have that one anyway.
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    given = (job.get("runtime_env") or {}).get("env_vars") or {}
+    return {name: value for name, value in environment.items() if name not in given}
 
 
 def start_ray(run: RunOptions, environment: dict[str, str]) -> None:

@@ -8,7 +8,7 @@ import openrlhf.trainer.ray.vllm_engine as vllm_engine
 import ray
 import torch
 from openrlhf.utils.agent import SingleTurnAgentExecutor
-from vllm.sampling_params import RequestOutputKind
+from vllm.sampling_params import RequestOutputKind, SamplingType
 
 from openrlhf_ktae.training import cpu
 from openrlhf_ktae.training.seat import Seat, plain_class
@@ -52,8 +52,8 @@ def _as_numbers(responses: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value
 
     for response in responses:
-        response |= {name: number(response[name]) for name in ("reward", "scores")}
-        response["extra_logs"] = {name: number(value) for name, value in response["extra_logs"].items()}
+        response |= {name: number(response[name]) for name in ("reward", "scores") if name in response}
+        response["extra_logs"] = {name: number(value) for name, value in (response.get("extra_logs") or {}).items()}
     return responses
 
 
@@ -78,8 +78,10 @@ class KtaeRolloutActor(_RolloutActor):
     async def generate_responses(self, *, num_samples: int = 1, **kwargs):
         """``num_samples`` responses to one prompt, as OpenRLHF's own method returns them."""
         kwargs["hf_tokenizer"] = self._tokenizer
-        # A multi-turn executor sends different texts after the first turn, so its requests stay its own.
-        if type(self.executor) is not SingleTurnAgentExecutor or num_samples == 1:
+        # A multi-turn executor sends different texts after the first turn, so its requests stay its own; and vLLM takes
+        # no greedy request for several samples.
+        is_greedy = kwargs["sampling_params"].sampling_type == SamplingType.GREEDY
+        if type(self.executor) is not SingleTurnAgentExecutor or num_samples == 1 or is_greedy:
             return _as_numbers(await super().generate_responses(num_samples=num_samples, **kwargs))
         request = _GroupRequest(self, num_samples)
         execute = self.executor.execute

@@ -25,6 +25,8 @@ _GRADER_METRICS = {
 def token_text(tokenizer: Any) -> Callable[[int], str]:
     """A function from token id to readable text; a piece of a multi-byte character is shown as its vocabulary entry."""
     cache: dict[int, str] = {}
+    # A vision model's processor holds the tokenizer.
+    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
 
     def text(token_id: int) -> str:
         if token_id not in cache:

@@ -68,6 +68,13 @@ class RunFolder:
         """Changes entries of run.json."""
         write_json(self.run_json, self.read() | changes)
 
+    def has_checkpoint(self) -> bool:
+        """Whether there is a checkpoint to go on from (trainer/ppo_trainer.py:434 looks in the same place)."""
+        if not self.run_json.is_file():
+            return False
+        path = self.read()["config"]["openrlhf"].get("ckpt.path")
+        return path is not None and (Path(path) / "_actor" / "latest").is_file()
+
     def metrics(self) -> list[dict[str, Any]]:
         """All complete lines of metrics.jsonl so far."""
         if not self.metrics_file.exists():
@@ -104,5 +111,7 @@ class MetricsLog:
 
 
 def _number(value: Any) -> float | None:
+    if value is None:  # OpenRLHF's pass rate of a batch that was filtered before
+        return None
     number = float(value)
     return number if math.isfinite(number) else None

@@ -15,7 +15,7 @@ import ray
 from openrlhf.trainer.ppo_utils.experience import Experience
 
 from openrlhf_ktae.config import KtaeConfig, RunOptions
-from openrlhf_ktae.training.experience_maker import KtaeExperienceMaker, require_scores
+from openrlhf_ktae.training.experience_maker import KtaeExperienceMaker, require_rewards
 from openrlhf_ktae.training.rollout import share_tokenizer
 from openrlhf_ktae.training.rollout_log import step_metrics, token_text, write_rollouts
 from openrlhf_ktae.training.run_log import MetricsLog, RunFolder
@@ -28,6 +28,9 @@ _Async = plain_class(ppo_trainer_async.PPOTrainerAsync)
 
 _REPLACED_METRICS = ("formatted", "timed_out", "grader_error")
 """Entries of OpenRLHF's status that the metrics hold under a better name (`rollout_log.step_metrics`)."""
+
+
+_KTAE_SECONDS = "timing/ktae"
 
 
 class StopRequested(Exception):
@@ -76,6 +79,7 @@ class _KtaeTraining:
         self._metrics_log: MetricsLog | None = None
         self._step = 0
         self._step_metrics: dict[str, float] = {}
+        self._ktae_seconds: dict[str, float] = {}
 
     def _log(self, kind: str, step: int, values: dict[str, Any]) -> None:
         if self._metrics_log is None:
@@ -97,13 +101,16 @@ class _KtaeTraining:
         self._step = global_step + 1
         status, global_step = super().train_step(rollout_samples, global_step)  # pyright: ignore
         status = {name: value for name, value in status.items() if name not in _REPLACED_METRICS}
-        return status | self._step_metrics, global_step
+        # OpenRLHF adds every timing/* up to timing/step_total; the estimator's is part of make_experience already.
+        self._ktae_seconds = {k: v for k, v in self._step_metrics.items() if k == _KTAE_SECONDS}
+        status |= {k: v for k, v in self._step_metrics.items() if k != _KTAE_SECONDS}
+        return status, global_step
 
     def save_logs_and_checkpoints(self, global_step: int, logs_dict=None, client_states=None) -> None:
         """Writes the step's line of metrics.jsonl, then OpenRLHF's trackers and checkpoints; ends where asked to."""
-        logs = logs_dict or {}
+        logs = (logs_dict or {}) | self._ktae_seconds
         self._log("train", global_step, {k: v for k, v in logs.items() if k != "generated_samples"})
-        super().save_logs_and_checkpoints(global_step, logs_dict, client_states)  # pyright: ignore
+        super().save_logs_and_checkpoints(global_step, logs, client_states)  # pyright: ignore
         if self._folder.stop_file.exists():
             self._checkpoint_and_stop(global_step, client_states)
 
@@ -118,7 +125,8 @@ class _KtaeTraining:
     def save_best_checkpoint(self, eval_metrics, global_step: int, client_states=None) -> None:
         """Writes the evaluation's line of metrics.jsonl: both of OpenRLHF's trainers pass every evaluation here."""
         self._log("eval", global_step, evaluation_line(eval_metrics))
-        super().save_best_checkpoint(eval_metrics, global_step, client_states)  # pyright: ignore
+        if global_step > 0:  # an untrained model is no best one, and its checkpoint could not be resumed
+            super().save_best_checkpoint(eval_metrics, global_step, client_states)  # pyright: ignore
 
 
 def evaluation_line(eval_metrics: dict[str, Any]) -> dict[str, float]:
@@ -150,9 +158,9 @@ def _adapt_generation(trainer: Any) -> None:
             samples = generate(**kwargs)
         finally:
             rollout.batch_size = batch_size
-        require_scores(samples)
+        require_rewards(samples)
         for sample in samples:
-            sample.rewards = sample.scores
+            sample.rewards = sample.rewards if sample.scores is None else sample.scores
         return samples
 
     trainer.samples_generator.generate_eval_samples = with_scores

@@ -145,7 +145,7 @@ def test_vllm_puts_its_worker_behind_a_spinning_queue_unless_told_otherwise():
 
 
 def test_an_exception_in_a_reward_function_is_only_logged():
-    # The reason for the preflight call and for `require_scores`.
+    # The reason for the preflight call and for `require_rewards`.
     text = source(agent.SingleTurnAgentExecutor.execute)
     assert "except Exception as e:" in text and "Failed to fetch reward" in text
 

@@ -72,7 +72,7 @@ def command(assets, tmp_path_factory):
     """The command line of a run with changes; ``runs/latest`` below the returned folder is its run."""
     runs = tmp_path_factory.mktemp("runs")
 
-    def make(name: str, *overrides: str, resume: Path | None = None) -> tuple[list[str], RunFolder]:
+    def make(name: str, *overrides: str) -> tuple[list[str], RunFolder]:
         settings = [
             f"run.output_dir={runs / name}",
             f"arithmetic.directory={assets / 'unused'}",
@@ -91,8 +91,7 @@ def command(assets, tmp_path_factory):
         ]
         line = [sys.executable, "-m", "openrlhf_ktae.cli", "train", "recipes/quickstart"]
         line += [part for setting in settings for part in ("--set", setting)]
-        line += ["--resume", str(resume)] if resume else []
-        return line, RunFolder(resume or runs / name / "latest")
+        return line, RunFolder(runs / name / "latest")
 
     return make
 
@@ -138,11 +137,12 @@ def _left_running(before: set[int], *marks: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def resumed(stopped, command):
+def resumed(stopped):
     """The same run, gone on with to its end."""
     folder = RunFolder(stopped[2].path.resolve())
     first = steps(folder)
-    line, _ = command("stopped", "algo.advantage.is_correction_level=token", "eval.steps=2", resume=folder.path)
+    # By the link, and without its --set values: the run knows its folder and its options.
+    line = [sys.executable, "-m", "openrlhf_ktae.cli", "train", "recipes/quickstart", "--resume", str(stopped[2].path)]
     return first, succeed(line), folder
 
 
@@ -184,6 +184,9 @@ def test_a_run_leaves_what_reports_and_users_need(resumed):
         "timing/ktae",
     }
     assert expected <= set(line)
+    phases = ("generation", "make_experience", "ppo_train", "broadcast")
+    assert line["timing/step_total"] == pytest.approx(sum(line[f"timing/{phase}"] for phase in phases))
+    assert (folder.path.parent / "latest").resolve() == folder.path
 
 
 def test_key_token_values_in_training_equal_the_oracle(resumed):

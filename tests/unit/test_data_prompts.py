@@ -145,3 +145,20 @@ def test_command_without_anything_to_write_fails_with_the_way_out(tmp_path):
     assert result.exit_code == 2
     assert "give --source" in result.output
     assert not (tmp_path / "a.jsonl").exists()
+
+
+def test_of_a_folder_only_the_training_split_is_read_unless_asked(tmp_path):
+    for name in ("train-00000-of-00001.jsonl", "test-00000-of-00001.jsonl", "more.jsonl", "data/training_2.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write_lines(tmp_path / name, [{"problem": name, "answer": "1"}])
+    (tmp_path / "dataset_infos.json").write_text('{"default": {}}')
+
+    def read(**choice):
+        return [row.problem for row in read_source(tmp_path, **choice)]
+
+    assert read() == ["data/training_2.jsonl", "more.jsonl", "train-00000-of-00001.jsonl"]
+    assert read(split="test") == ["more.jsonl", "test-00000-of-00001.jsonl"]
+    assert len(read(split="all")) == 4
+    (tmp_path / "more.jsonl").unlink()
+    with pytest.raises(ValueError, match=r"split: no file of 'dev'; found test, train"):
+        read(split="dev")

@@ -92,3 +92,14 @@ def test_the_exit_code_says_whether_the_recipe_can_work(overrides, code, capsys,
     monkeypatch.setattr(doctor, "installed", list)
     assert doctor.doctor_command(ROOT / "recipes" / "quickstart", overrides) == code
     assert ("no multiple of train.batch_size 100" in " ".join(capsys.readouterr().out.split())) == (code == 2)
+
+
+def test_too_few_gpus_on_this_machine_are_named(monkeypatch):
+    monkeypatch.setattr(doctor, "_gpus", lambda: [("H100", 80.0 * GIB)] * 4)
+    monkeypatch.setattr(doctor, "_memory", lambda *_: [])
+    config = resolve(ROOT / "recipes" / "grpo_qwen2.5_math_1.5b", [])
+    found = next(finding for finding in doctor.recipe_findings(config) if finding.what == "GPUs")
+    assert "; this machine has 4" in found.found and found.verdict == "note"
+    monkeypatch.setattr(doctor, "_gpus", lambda: [("H100", 80.0 * GIB)] * 64)
+    found = next(finding for finding in doctor.recipe_findings(config) if finding.what == "GPUs")
+    assert "this machine" not in found.found and found.verdict == "ok"

@@ -104,7 +104,11 @@ def start_slowly(serve, benchmark, folder):
     """A run in a process of its own that has made at least five samples; its command too."""
     command = [sys.executable, "-m", "eval", "run", "--model", eval_server.MODEL, "--benchmark", str(benchmark)]
     command += ["--base-url", serve(delay=0.05), "--output", str(folder), "--concurrency", "1"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        # A shell's background job ignores Ctrl-C, and hands that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
     outputs = folder / "outputs.jsonl"
     while not outputs.exists() or outputs.read_bytes().count(b"\n") < 5:
         assert process.poll() is None

@@ -166,5 +166,5 @@ def test_an_engine_on_cpu_gets_the_environment_that_training_gives_it():
     from openrlhf_ktae.training.cpu import ENVIRONMENT
 
     shared = CPU_ENVIRONMENT.keys() & ENVIRONMENT.keys()
-    assert len(shared) == 3
+    assert {"OMP_NUM_THREADS", "TORCHDYNAMO_DISABLE", "VLLM_CPU_OMP_THREADS_BIND"} <= shared
     assert {name: CPU_ENVIRONMENT[name] for name in shared} == {name: ENVIRONMENT[name] for name in shared}

@@ -6,7 +6,7 @@ from openrlhf_parts import SAMPLES, arguments, experiences, ktae_maker, plain_ma
 
 from openrlhf_ktae.advantage import key_token_values
 from openrlhf_ktae.config import KtaeConfig
-from openrlhf_ktae.training.experience_maker import RolloutBatch, require_scores
+from openrlhf_ktae.training.experience_maker import RolloutBatch, require_rewards
 
 ESTIMATORS = ["group_norm", "dr_grpo", "rloo", "reinforce_baseline", "reinforce"]
 
@@ -98,7 +98,8 @@ def test_missing_scores_stop_with_the_count():
     batches = experiences(2, 4)
     batches[1].scores = None
     with pytest.raises(ValueError, match="4 of 8 rollouts came back without reward and score"):
-        require_scores(batches)
+        require_rewards(batches, and_scores=True)
+    require_rewards(batches)
     with pytest.raises(ValueError, match="4 of 8 rollouts"):
         ktae_maker(arguments()).make_experience_batch(batches)
 

@@ -140,3 +140,13 @@ def test_every_option_of_ours_is_documented():
         if not field.description
     ]
     assert json.dumps(undocumented) == "[]"
+
+
+def test_a_path_without_a_slash_is_made_absolute_where_an_option_holds_paths(project, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prompts.jsonl").touch()
+    (tmp_path / "eager").touch()
+    overrides = ["data.prompt_dataset=prompts.jsonl", "ds.attn_implementation=eager"]
+    settings = resolve(project({}), overrides).openrlhf_settings(tmp_path)
+    assert settings["data.prompt_dataset"] == str(tmp_path / "prompts.jsonl")
+    assert settings["ds.attn_implementation"] == "eager"

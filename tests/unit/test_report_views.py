@@ -253,6 +253,21 @@ def test_health_names_the_fault_and_only_then(tmp_path, overrides, title, whole_
     assert all(re.search(r"\d", f.detail) for f in faults)
 
 
+@pytest.mark.parametrize(("accuracy", "level"), [(0.95, "fine"), (0.85, "problem")])
+def test_little_entropy_and_signal_are_the_end_of_a_solved_task_and_not_a_fault(tmp_path, accuracy, level):
+    overrides = {
+        "rollout/accuracy": accuracy,
+        "entropy_loss": 0.001,
+        "rollout/groups_all_correct_frac": 0.95,
+        "rollout/groups_all_wrong_frac": 0.0,
+    }
+    run = read_run(write_run(tmp_path / "run", steps=24, rollout_steps=(), overrides=overrides))
+    found = {f.title: f.level for f in check_health(run)}
+    solved = ("Entropy fell because the task is solved", "Most groups are all correct: the task is solved")
+    titles = solved if level == "fine" else ("Entropy has collapsed", "Most groups carry no signal")
+    assert [found[title] for title in titles] == [level, level]
+
+
 def test_healthy_run_has_no_findings_but_fine_ones(folder):
     assert {f.level for f in check_health(read_run(folder))} == {"fine"}
 

@@ -10,6 +10,7 @@ from openrlhf.utils.agent import SingleTurnAgentExecutor
 from vllm import SamplingParams
 
 from openrlhf_ktae.training import rollout, trainer
+from openrlhf_ktae.training.rollout_log import token_text
 
 SAMPLES = 3
 
@@ -49,8 +50,8 @@ def actor():
     return actor
 
 
-def generate(actor, samples: int):
-    sampling = SamplingParams(max_tokens=4)
+def generate(actor, samples: int, temperature: float = 1.0):
+    sampling = SamplingParams(max_tokens=4, temperature=temperature)
     return asyncio.run(
         actor.generate_responses(
             prompt="abc", label="6", sampling_params=sampling, max_length=64, hf_tokenizer=None, num_samples=samples
@@ -63,6 +64,15 @@ def test_a_group_is_one_request_and_each_response_one_of_its_samples(actor):
     ((tokens, params),) = actor.llm.requests
     assert tokens == [3, 7] and params.n == SAMPLES
     assert [response["observation_tokens"] for response in responses] == [[3, 7, 20 + i] for i in range(SAMPLES)]
+
+
+def test_greedy_samples_are_requests_of_their_own_as_vllm_wants_them(actor):
+    responses = generate(actor, SAMPLES, temperature=0.0)
+    assert [params.n for _, params in actor.llm.requests] == [1] * SAMPLES and len(responses) == SAMPLES
+
+
+def test_an_agent_need_not_return_scores_or_logs():
+    assert rollout._as_numbers([{"reward": torch.tensor([2.0])}]) == [{"reward": 2.0, "extra_logs": {}}]
 
 
 @pytest.mark.parametrize("samples", [1, SAMPLES])
@@ -80,6 +90,38 @@ def test_the_tokenizer_goes_to_every_engine_once_and_no_longer_with_the_prompts(
     monkeypatch.setattr(rollout.ray, "get", lambda references: references)
     rollout.share_tokenizer(generator)
     assert taken == [tokenizer, tokenizer] and generator.tokenizer is None
+
+
+def test_an_untrained_model_is_never_saved_as_the_best():
+    saved, logged = [], []
+
+    class Upstream:
+        def save_best_checkpoint(self, eval_metrics, global_step, client_states=None):
+            saved.append(global_step)
+
+    class Training(trainer._KtaeTraining, Upstream):
+        def _log(self, kind, step, values):
+            logged.append((kind, step))
+
+    training = Training()
+    for step in (0, 10):
+        training.save_best_checkpoint({}, step)
+    assert saved == [10] and logged == [("eval", 0), ("eval", 10)]
+
+
+def test_token_text_finds_the_tokenizer_in_a_processor():
+    class Inner:
+        def decode(self, tokens, **_):
+            return "\ufffd"
+
+        def convert_ids_to_tokens(self, token_id):
+            return f"<byte {token_id}>"
+
+    class Processor:
+        tokenizer = Inner()
+        decode = tokenizer.decode
+
+    assert token_text(Processor())(5) == "<byte 5>"
 
 
 @pytest.mark.parametrize("error", [None, RuntimeError("engine")])

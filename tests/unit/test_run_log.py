@@ -37,6 +37,11 @@ def test_a_resumed_run_drops_the_steps_it_repeats(folder):
     assert folder.metrics()[3]["seconds"] >= before
 
 
+def test_a_metric_that_openrlhf_leaves_open_becomes_null(folder):
+    MetricsLog(folder, first_step=0).write("train", 2, {"dynamic_filtering_pass_rate": None})
+    assert folder.metrics()[0]["dynamic_filtering_pass_rate"] is None
+
+
 def test_a_line_still_being_written_is_not_read(folder):
     folder.metrics_file.write_text('{"kind": "train", "step": 1}\n{"kind": "tr')
     assert [line["step"] for line in folder.metrics()] == [1]

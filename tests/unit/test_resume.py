@@ -1,0 +1,46 @@
+"""What ``--resume`` takes over from a run, and what it refuses."""
+
+from pathlib import Path
+
+import pytest
+
+from openrlhf_ktae.training.command import train_command
+from openrlhf_ktae.training.run_log import FORMAT, RunFolder, write_json
+
+QUICKSTART = Path(__file__).resolve().parents[2] / "recipes" / "quickstart"
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    (folder.path / "checkpoints" / "_actor").mkdir(parents=True)
+    (folder.path / "checkpoints" / "_actor" / "latest").write_text("global_step10")
+    config = {"openrlhf": {"ckpt.path": str(folder.path / "checkpoints")}}
+    write_json(folder.run_json, {"format": FORMAT, "overrides": ["ktae.scale=0", "train.seed=7"], "config": config})
+    (tmp_path / "latest").symlink_to("run")
+    return folder
+
+
+def test_a_run_goes_on_with_its_own_settings_unless_they_are_set_anew(run, capsys):
+    code = train_command(QUICKSTART, ["train.seed=8"], dry_run=True, resume=run.path.parent / "latest")
+    said = capsys.readouterr().out
+    assert code == 0
+    assert "ktae.scale: 0" in said and "train.seed: 8  # --set" in said
+    # The link is followed: the run sets it anew.
+    assert f"ckpt.path {run.path}/checkpoints" in said
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda run: run.run_json.unlink(), "holds no run.json"),
+        (lambda run: run.update(format=0), "has format 0"),
+        (lambda run: (run.path / "checkpoints/_actor/latest").unlink(), "holds no checkpoint to go on from"),
+    ],
+)
+def test_what_cannot_be_resumed_is_refused_before_anything_is_changed(run, harm, message, capsys):
+    harm(run)
+    before = sorted(path.read_bytes() for path in run.path.rglob("*") if path.is_file())
+    assert train_command(QUICKSTART, [], dry_run=False, resume=run.path) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert sorted(path.read_bytes() for path in run.path.rglob("*") if path.is_file()) == before
