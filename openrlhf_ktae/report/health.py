@@ -1,28 +1,15 @@
 """What looks wrong in a run, said in words with the numbers. Thresholds stand here and in docs/report.md."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime, timezone
 from statistics import fmean, median, stdev
 
-from openrlhf_ktae.report.curves import PASS_AT, series_of, wilson_interval
+from openrlhf_ktae.report.curves import PASS_AT, wilson_interval
+from openrlhf_ktae.report.findings import MIN_STEPS, Finding, check_share, is_solved, measured, quarters
 from openrlhf_ktae.report.run_folder import Run
 
-SOLVED_ACCURACY = 0.9
-"""Rollout accuracy of the last quarter from which a task counts as solved: little entropy and signal are its end."""
-MIN_STEPS = 8
-"""Trends are not judged on fewer steps than this."""
 STALE_SECONDS = 900.0
 """A run that says "running" and has written nothing for this long is called silent."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """`level` is "problem", "watch" or "fine"; `title` is the fact, `detail` the numbers and where to look."""
-
-    level: str
-    title: str
-    detail: str
 
 
 def check_health(run: Run, now: datetime | None = None) -> list[Finding]:
@@ -46,7 +33,7 @@ def check_status(run: Run, now: datetime) -> Finding | None:
     if written is None:
         return None
     silent = (now - written).total_seconds()
-    _, step_seconds = _numbers(run, "timing/step_total")
+    _, step_seconds = measured(run, "timing/step_total")
     patience = max(STALE_SECONDS, 5 * median(step_seconds[-20:])) if step_seconds else STALE_SECONDS
     if silent > patience:
         return Finding(
@@ -59,10 +46,10 @@ def check_status(run: Run, now: datetime) -> Finding | None:
 
 def check_reward(run: Run) -> Finding | None:
     """First against last quarter; a move counts when it exceeds two standard errors and 0.02."""
-    steps, values = _numbers(run, "rollout/reward_mean", "reward")
+    steps, values = measured(run, "rollout/reward_mean", "reward")
     if len(values) < MIN_STEPS:
         return None
-    first, last = _quarters(values)
+    first, last = quarters(values)
     move = fmean(last) - fmean(first)
     noise = 2 * (stdev(first) ** 2 / len(first) + stdev(last) ** 2 / len(last)) ** 0.5
     numbers = f"Mean {fmean(first):.3f} in the first quarter, {fmean(last):.3f} in the last of {len(steps)} steps"
@@ -105,13 +92,13 @@ def check_evaluation(run: Run) -> Finding | None:
 
 def check_entropy(run: Run) -> Finding | None:
     """Collapse: below 0.02 nats, or below a tenth of where it began."""
-    _, values = _numbers(run, "entropy_loss", "entropy")
+    _, values = measured(run, "entropy_loss", "entropy")
     if len(values) < MIN_STEPS:
         return None
     first, last = fmean(values[:3]), fmean(values[-3:])
     numbers = f"{first:.3f} nats per token at the start, {last:.3f} in the last 3 steps"
     collapsed = last < 0.02 or last < 0.1 * first
-    if (collapsed or last < 0.3 * first) and _is_solved(run):
+    if (collapsed or last < 0.3 * first) and is_solved(run):
         return Finding("fine", "Entropy fell because the task is solved", f"{numbers}.")
     if collapsed:
         return Finding(
@@ -126,7 +113,7 @@ def check_entropy(run: Run) -> Finding | None:
 
 def check_truncation(run: Run) -> Finding | None:
     """Share of rollouts cut off at the length limit, mean of the last 5 steps: above 10 % watch, above 30 % problem."""
-    return _share(
+    return check_share(
         run,
         ("rollout/truncated_rate",),
         0.1,
@@ -139,9 +126,9 @@ def check_truncation(run: Run) -> Finding | None:
 
 def check_kl(run: Run) -> Finding | None:
     """The last KL to the reference (or, without one, to the rollout policy) against its own median."""
-    steps, values = _numbers(run, "kl")
+    steps, values = measured(run, "kl")
     if not any(values):
-        steps, values = _numbers(run, "ppo_kl")
+        steps, values = measured(run, "ppo_kl")
     if len(values) < MIN_STEPS:
         return None
     usual, last = median(abs(v) for v in values), abs(fmean(values[-3:]))
@@ -175,7 +162,7 @@ def check_gradient(run: Run) -> Finding | None:
 
 def check_clipping(run: Run) -> Finding | None:
     """Share of tokens outside the trust region: above 20 % watch, above 40 % problem."""
-    return _share(
+    return check_share(
         run,
         ("ppo_clip_ratio",),
         0.2,
@@ -188,7 +175,7 @@ def check_clipping(run: Run) -> Finding | None:
 
 def check_timeouts(run: Run) -> Finding | None:
     """Any reward that timed out is worth saying; above 2 % it is a problem."""
-    return _share(
+    return check_share(
         run,
         ("reward/timed_out_frac",),
         0.0,
@@ -202,7 +189,7 @@ def check_timeouts(run: Run) -> Finding | None:
 
 def check_format(run: Run) -> Finding | None:
     """Share of responses with a readable answer, mean of the last 5 steps: below 80 % watch, below 50 % problem."""
-    _, values = _numbers(run, "reward/formatted_frac")
+    _, values = measured(run, "reward/formatted_frac")
     if not values:
         return None
     found = fmean(values[-5:])
@@ -226,7 +213,7 @@ def check_groups(run: Run) -> Finding | None:
     wrong = fmean(row["rollout/groups_all_wrong_frac"] for row in rows)
     detail = f"In the last {len(rows)} steps {right:.0%} of the groups were all correct and {wrong:.0%} all wrong."
     if right + wrong > 0.6:
-        if right > wrong and _is_solved(run):
+        if right > wrong and is_solved(run):
             return Finding("fine", "Most groups are all correct: the task is solved", detail)
         hint = " The prompts are too easy." if right > wrong else " The prompts are too hard."
         return Finding("problem" if right + wrong > 0.85 else "watch", "Most groups carry no signal", detail + hint)
@@ -235,7 +222,7 @@ def check_groups(run: Run) -> Finding | None:
 
 def check_saturation(run: Run) -> Finding | None:
     """Share of tokens whose value is at its limit: above 30 % watch, above 60 % problem."""
-    return _share(
+    return check_share(
         run,
         ("ktae/saturated_frac",),
         0.3,
@@ -249,8 +236,8 @@ def check_saturation(run: Run) -> Finding | None:
 
 def check_separation(run: Run) -> Finding | None:
     """The value should be higher in correct rollouts than in wrong ones."""
-    _, right = _numbers(run, "ktae/value_mean_correct")
-    _, wrong = _numbers(run, "ktae/value_mean_wrong")
+    _, right = measured(run, "ktae/value_mean_correct")
+    _, wrong = measured(run, "ktae/value_mean_wrong")
     if not right or not wrong:
         return None
     high, low = fmean(right[-5:]), fmean(wrong[-5:])
@@ -262,7 +249,7 @@ def check_separation(run: Run) -> Finding | None:
 
 def check_weights(run: Run) -> Finding | None:
     """Policy against vLLM log-probabilities: growth means that updated weights did not reach the engine."""
-    steps, values = _numbers(run, "weights/vllm_logprob_diff_mean")
+    steps, values = measured(run, "weights/vllm_logprob_diff_mean")
     if not values:
         return None
     first, last = values[0], fmean(values[-3:])
@@ -283,46 +270,6 @@ CHECKS: tuple[Callable[[Run], Finding | None], ...] = (
     check_evaluation, check_reward, check_entropy, check_truncation, check_kl, check_gradient, check_clipping,
     check_timeouts, check_format, check_groups, check_separation, check_saturation, check_weights,
 )  # fmt: skip
-
-
-def _numbers(run: Run, *names: str) -> tuple[list[int], list[float]]:
-    """Steps and values of the first metric of `names` that the run holds, gaps left out."""
-    steps, values = series_of(run.train, names)
-    kept = [(step, value) for step, value in zip(steps, values, strict=True) if value is not None]
-    return [step for step, _ in kept], [value for _, value in kept]
-
-
-def _share(
-    run: Run,
-    names: tuple[str, ...],
-    watch: float,
-    problem: float,
-    bad: str,
-    good: str,
-    words: str,
-    hint: str = "",
-    whole_run: bool = False,
-) -> Finding | None:
-    """A finding about a share that should stay small: the mean of the last 5 steps, or of the whole run."""
-    _, values = _numbers(run, *names)
-    if not values:
-        return None
-    share = fmean(values if whole_run else values[-5:])
-    span = f"all {len(values)} steps" if whole_run else f"the last {min(5, len(values))} steps"
-    detail = f"{share:.1%} {words} ({span}; {names[0]})."
-    if share > watch:
-        return Finding("problem" if share > problem else "watch", bad, detail + hint)
-    return Finding("fine", good, detail)
-
-
-def _is_solved(run: Run) -> bool:
-    _, accuracy = _numbers(run, "rollout/accuracy")
-    return len(accuracy) >= MIN_STEPS and fmean(_quarters(accuracy)[1]) >= SOLVED_ACCURACY
-
-
-def _quarters(values: Sequence[float]) -> tuple[Sequence[float], Sequence[float]]:
-    size = max(2, len(values) // 4)
-    return values[:size], values[-size:]
 
 
 def _time_of(text: object) -> datetime | None:

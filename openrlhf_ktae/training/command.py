@@ -67,7 +67,7 @@ def _overrides_before(folder: RunFolder) -> list[str]:
         )
     overrides = run.get("overrides", [])
     if overrides:
-        console.print(f"Resuming with the run's own --set: {_escape(shlex.join(overrides))}")
+        console.print(f"# Resuming with the run's own --set: {_escape(shlex.join(overrides))}", soft_wrap=True)
     return overrides
 
 
