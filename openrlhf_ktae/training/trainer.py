@@ -29,8 +29,8 @@ _Async = plain_class(ppo_trainer_async.PPOTrainerAsync)
 _REPLACED_METRICS = ("formatted", "timed_out", "grader_error")
 """Entries of OpenRLHF's status that the metrics hold under a better name (`rollout_log.step_metrics`)."""
 
-
 _KTAE_SECONDS = "timing/ktae"
+"""Not in the status: OpenRLHF adds every timing/* of it up to timing/step_total, and make_experience holds this one."""
 
 
 class StopRequested(Exception):
@@ -79,7 +79,6 @@ class _KtaeTraining:
         self._metrics_log: MetricsLog | None = None
         self._step = 0
         self._step_metrics: dict[str, float] = {}
-        self._ktae_seconds: dict[str, float] = {}
 
     def _log(self, kind: str, step: int, values: dict[str, Any]) -> None:
         if self._metrics_log is None:
@@ -101,14 +100,13 @@ class _KtaeTraining:
         self._step = global_step + 1
         status, global_step = super().train_step(rollout_samples, global_step)  # pyright: ignore
         status = {name: value for name, value in status.items() if name not in _REPLACED_METRICS}
-        # OpenRLHF adds every timing/* up to timing/step_total; the estimator's is part of make_experience already.
-        self._ktae_seconds = {k: v for k, v in self._step_metrics.items() if k == _KTAE_SECONDS}
-        status |= {k: v for k, v in self._step_metrics.items() if k != _KTAE_SECONDS}
-        return status, global_step
+        return status | {k: v for k, v in self._step_metrics.items() if k != _KTAE_SECONDS}, global_step
 
     def save_logs_and_checkpoints(self, global_step: int, logs_dict=None, client_states=None) -> None:
         """Writes the step's line of metrics.jsonl, then OpenRLHF's trackers and checkpoints; ends where asked to."""
-        logs = (logs_dict or {}) | self._ktae_seconds
+        logs = logs_dict or {}
+        if _KTAE_SECONDS in self._step_metrics:
+            logs = logs | {_KTAE_SECONDS: self._step_metrics[_KTAE_SECONDS]}
         self._log("train", global_step, {k: v for k, v in logs.items() if k != "generated_samples"})
         super().save_logs_and_checkpoints(global_step, logs, client_states)  # pyright: ignore
         if self._folder.stop_file.exists():
