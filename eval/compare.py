@@ -11,7 +11,7 @@ from eval.published import published_names, published_results
 from eval.records import Record, read_records
 from eval.results import by_problem
 from eval.store import OUTPUTS, RESULTS
-from openrlhf_ktae.data.benchmarks import BENCHMARKS
+from openrlhf_ktae.tasks.math.benchmarks import BENCHMARKS
 
 AVERAGE = "average"
 

@@ -8,7 +8,7 @@ from typing import Any
 from eval.intervals import RESAMPLES, SEED, bootstrap_interval
 from eval.metrics import majority_score, pass_at_k, reported_ks
 from eval.records import Record
-from openrlhf_ktae.data.benchmarks import BENCHMARKS, Problem, fingerprint
+from openrlhf_ktae.tasks.math.benchmarks import BENCHMARKS, Problem, fingerprint
 
 FORMAT = 1
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from eval.backends import Backend, BackendError, Completion, EngineOptions, Key, Request, Sampling
-from eval.foreign import Sample
 from eval.grading import equivalence, grade_samples
 from eval.model import check_folder, fingerprint, load_tokenizer, template_warning, tokenize
 from eval.records import Record
 from eval.results import summarise
+from eval.saved_outputs import Sample
 from eval.store import Store
 from eval.suite import Task, load_tasks
-from openrlhf_ktae.data.benchmarks import Problem
+from openrlhf_ktae.tasks.math.benchmarks import Problem
 
 
 @dataclass(frozen=True)

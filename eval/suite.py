@@ -12,8 +12,8 @@ from pyarrow import parquet
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from eval.records import difficulty_of
-from openrlhf_ktae.data.benchmarks import BENCHMARKS, Problem, answers_of, fingerprint, load_benchmarks
-from openrlhf_ktae.data.templates import Template, template
+from openrlhf_ktae.tasks.math.benchmarks import BENCHMARKS, Problem, answers_of, fingerprint, load_benchmarks
+from openrlhf_ktae.tasks.math.templates import Template, template
 
 
 @dataclass(frozen=True)

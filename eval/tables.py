@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eval.compare import AVERAGE, Comparison, Entry
-from openrlhf_ktae.data.benchmarks import BENCHMARKS
+from openrlhf_ktae.tasks.math.benchmarks import BENCHMARKS
 
 NONE = "–"
 

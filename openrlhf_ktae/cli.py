@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from openrlhf_ktae.data.cli import data
 from openrlhf_ktae.report.cli import report
+from openrlhf_ktae.tasks.math.cli import data
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,7 +33,7 @@ def train(
     resume: Annotated[Path | None, typer.Option(help="A run folder to go on with, from its newest checkpoint.")] = None,
 ) -> None:
     """Train a recipe with OpenRLHF's loop: Ray, vLLM, DeepSpeed, and key-token advantages in the experience maker."""
-    from openrlhf_ktae.training.command import train_command
+    from openrlhf_ktae.runs.command import train_command
 
     raise typer.Exit(train_command(recipe, overrides or [], dry_run, resume))
 
@@ -47,7 +47,7 @@ def doctor(
     ] = None,
 ) -> None:
     """Say what is installed, whether it goes together, and whether a recipe fits this machine."""
-    from openrlhf_ktae.training.doctor import doctor_command
+    from openrlhf_ktae.runs.doctor import doctor_command
 
     raise typer.Exit(doctor_command(recipe, overrides or []))
 
@@ -67,7 +67,7 @@ def merge(
     public: Annotated[bool, typer.Option("--public", help="Make a new hub repository public.")] = False,
 ) -> None:
     """Turn a DeepSpeed checkpoint (ZeRO 1, 2 or 3, any number of workers) into a Hugging Face folder."""
-    from openrlhf_ktae.training.merge import merge_command
+    from openrlhf_ktae.runs.merge import merge_command
 
     raise typer.Exit(merge_command(checkpoint, output, base, dtype, check, push, public))
 

@@ -97,6 +97,6 @@ else
     install --no-build-isolation -r requirements.txt || fail "$no_network"
 fi
 install --no-deps --editable . || fail "this package did not install (see above)"
-.venv/bin/python -m openrlhf_ktae.advantage >/dev/null || say "warning: the estimator's kernel did not compile; training compiles it again"
+.venv/bin/python -m openrlhf_ktae.advantage.estimator >/dev/null || say "warning: the estimator's kernel did not compile; training compiles it again"
 echo "$kind $stamp" >.venv/made_from
 say "done in $((SECONDS - start)) s"

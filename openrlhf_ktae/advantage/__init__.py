@@ -1,8 +1,8 @@
 """Key-token advantage estimation on plain tensors: torch and numba only, no trainer."""
 
-from openrlhf_ktae.advantage.diagnostics import batch_diagnostics
-from openrlhf_ktae.advantage.ktae import key_token_values
-from openrlhf_ktae.advantage.statistics import TokenStatistics, token_statistics, top_tokens
+from openrlhf_ktae.advantage.estimator.diagnostics import batch_diagnostics
+from openrlhf_ktae.advantage.estimator.statistics import TokenStatistics, token_statistics, top_tokens
+from openrlhf_ktae.advantage.estimator.values import key_token_values
 from openrlhf_ktae.config import KtaeConfig
 
 __all__ = [

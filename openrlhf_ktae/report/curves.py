@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from openrlhf_ktae.report.cohorts import Cohort
 from openrlhf_ktae.report.run_folder import Row, Run
+from openrlhf_ktae.report.seed_groups import Cohort
 
 PASS_AT = re.compile(r"(.+)/pass@(\d+)")
 

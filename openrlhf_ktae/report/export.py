@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from openrlhf_ktae.report.cohorts import find_cohorts, run_labels
+from openrlhf_ktae.report.bundle import key_share
 from openrlhf_ktae.report.curves import curve_panels
-from openrlhf_ktae.report.embedding import key_share
 from openrlhf_ktae.report.groups import list_groups, read_groups
 from openrlhf_ktae.report.overview import overview
 from openrlhf_ktae.report.run_folder import Run, read_run
+from openrlhf_ktae.report.seed_groups import find_cohorts, run_labels
 from openrlhf_ktae.report.token_figure import draw_map
 
 COLOURS = ("#2f5bd0", "#c2540a", "#137a63", "#9a2f7c", "#7a6a00", "#55606e")

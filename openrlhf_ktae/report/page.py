@@ -11,9 +11,7 @@ from typing import Any
 import pyarrow as pa
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from openrlhf_ktae.report.cohorts import find_cohorts, run_labels
-from openrlhf_ktae.report.curves import curve_panels
-from openrlhf_ktae.report.embedding import (
+from openrlhf_ktae.report.bundle import (
     Selection,
     own_script,
     own_style,
@@ -22,9 +20,11 @@ from openrlhf_ktae.report.embedding import (
     security_policy,
     select_groups,
 )
+from openrlhf_ktae.report.curves import curve_panels
 from openrlhf_ktae.report.health import check_health
 from openrlhf_ktae.report.overview import overview
 from openrlhf_ktae.report.run_folder import Run, input_times, read_run
+from openrlhf_ktae.report.seed_groups import find_cohorts, run_labels
 from openrlhf_ktae.report.summary import describe
 
 SIZE_LIMIT = 5_000_000

@@ -8,12 +8,12 @@ comparison of expressions, which is :mod:`openrlhf_ktae.reward.symbolic` or, to 
 import re
 from collections.abc import Callable
 
-from openrlhf_ktae.reward.arithmetic import compare_simple
+from openrlhf_ktae.reward.evaluate import compare_simple
 from openrlhf_ktae.reward.limits import MAX_LENGTH, Refused, check_limits
+from openrlhf_ktae.reward.normalize import plain
 from openrlhf_ktae.reward.numbers import read_number
+from openrlhf_ktae.reward.parse import Group, Leaf, Matrix, Node, Relation, interval_of, is_name, parse
 from openrlhf_ktae.reward.quantity import compare_bases, compare_quantities, read_quantity, units_differ
-from openrlhf_ktae.reward.spelling import plain
-from openrlhf_ktae.reward.structure import Group, Leaf, Matrix, Node, Relation, interval_of, is_name, parse
 
 _MAX_ITEMS = 100
 

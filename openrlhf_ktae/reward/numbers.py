@@ -39,7 +39,7 @@ def read_number(text: str) -> Number | None:
     r"""The number that a text is, or None when it is anything else.
 
     Reads ``-5``, ``007``, ``1,234``, ``.5``, ``3/4``, ``\frac34``, ``1 1/2``, ``2\frac12``, ``1.2e-27``,
-    ``1.2 \times 10^{-27}``. The text is expected in the form that :func:`openrlhf_ktae.reward.spelling.plain` gives.
+    ``1.2 \times 10^{-27}``. The text is expected in the form that :func:`openrlhf_ktae.reward.normalize.plain` gives.
     """
     if not text or len(text) > MAX_DIGITS or text[0] not in "+-.0123456789\\":
         return None

@@ -9,8 +9,6 @@ spawned by vLLM and not by Ray: its part is `cpu_vllm_worker`.
 import os
 import sys
 import types
-from argparse import Namespace
-from types import SimpleNamespace
 from typing import Any
 
 ENVIRONMENT = {
@@ -121,7 +119,7 @@ def _stand_in_for_flash_attn() -> None:
         index_first_axis=index_first_axis, unpad_input=unpad_input, pad_input=pad_input, rearrange=rearrange
     )
     distributed = types.ModuleType("flash_attn.utils.distributed")
-    vars(distributed).update(all_gather=None)  # ring attention only, which `check` refuses
+    vars(distributed).update(all_gather=None)  # ring attention only, which `preflight.check_cpu` refuses
     sys.modules.setdefault(padding.__name__, padding)
     sys.modules.setdefault(distributed.__name__, distributed)
 
@@ -229,32 +227,6 @@ def _train_on_all_cores() -> None:
             torch.set_num_threads(before)
 
     ActorPPOTrainer.ppo_train = on_all_cores
-
-
-def check(args: SimpleNamespace | Namespace) -> None:
-    """Refuses options that cannot work without a GPU.
-
-    Raises:
-        ValueError: naming the option, what was found and the way out.
-    """
-    workers = args.actor.num_nodes * args.actor.num_gpus_per_node
-    if args.ds.zero_stage == 3 and workers > 1:
-        raise ValueError(
-            f"ds.zero_stage: 3 with {workers} policy workers on CPU turns every loss into NaN without an error; "
-            "set ds.zero_stage to 2, or actor.num_gpus_per_node to 1"
-        )
-    refused = {
-        "vllm.enable_sleep": (args.vllm.enable_sleep, "vLLM cannot sleep on CPU"),
-        "vllm.sync_with_ray": (args.vllm.sync_with_ray, "Ray's collectives have no gloo broadcast"),
-        "ds.ring_attn_size": (args.ds.ring_attn_size > 1, "ring attention needs flash-attn"),
-        "ds.load_in_4bit": (args.ds.load_in_4bit, "4-bit weights need CUDA"),
-        "vllm.tensor_parallel_size": (args.vllm.tensor_parallel_size > 1, "one process per engine on CPU"),
-    }
-    for name, (is_set, reason) in refused.items():
-        if is_set:
-            raise ValueError(f"{name}: not on CPU ({reason}); leave it at its default")
-    if args.vllm.sync_backend != "gloo":
-        raise ValueError(f"vllm.sync_backend: got {args.vllm.sync_backend}, expected gloo on CPU")
 
 
 def _attend_without_flash() -> None:

@@ -13,11 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from openrlhf_ktae.config import KtaeConfig, RunOptions
+from openrlhf_ktae.run_folder import EXIT_STOPPED, RunFolder
 from openrlhf_ktae.training import cpu
-from openrlhf_ktae.training.run_log import RunFolder
-
-EXIT_STOPPED = 3
-"""Exit code of a run that ended early because its ``stop`` file asked for it."""
 
 _PASSED_ON = ("TOKENIZERS_PARALLELISM", "NCCL_DEBUG", "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS", "HF_HUB_OFFLINE", "HF_HOME")
 
@@ -76,9 +73,9 @@ def launch(folder: RunFolder) -> int:
 
     from ray.exceptions import RayTaskError
 
-    from openrlhf_ktae.training import rollout, trainer
+    from openrlhf_ktae.training import rollout_actor, trainer
 
-    rollout.take_seat(run.device)
+    rollout_actor.take_seat(run.device)
     trainer.take_seats(trainer.TrainerOptions(str(folder.path.resolve()), ktae, run))
     sys.argv = ["openrlhf.cli.train_ppo_ray", *description["argv"]]
     try:

@@ -15,11 +15,11 @@ import ray
 from openrlhf.trainer.ppo_utils.experience import Experience
 
 from openrlhf_ktae.config import KtaeConfig, RunOptions
+from openrlhf_ktae.run_folder import MetricsLog, RunFolder
 from openrlhf_ktae.training.experience_maker import KtaeExperienceMaker, require_rewards
-from openrlhf_ktae.training.rollout import share_tokenizer
+from openrlhf_ktae.training.overrides import Seat, plain_class
+from openrlhf_ktae.training.rollout_actor import share_tokenizer
 from openrlhf_ktae.training.rollout_log import step_metrics, token_text, write_rollouts
-from openrlhf_ktae.training.run_log import MetricsLog, RunFolder
-from openrlhf_ktae.training.seat import Seat, plain_class
 
 _Sync = plain_class(ppo_trainer.PPOTrainer)
 _AsyncTraining = plain_class(ppo_trainer_async.TrainingActor)

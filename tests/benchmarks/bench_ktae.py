@@ -23,7 +23,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "support"), str(Path(_
 from ktae_rollouts import VOCABULARY, Rollouts, realistic_rollouts  # noqa: E402
 
 from openrlhf_ktae.advantage import key_token_values  # noqa: E402
-from openrlhf_ktae.advantage.association import association  # noqa: E402
+from openrlhf_ktae.advantage.estimator.association import association  # noqa: E402
 
 console = Console(width=max(110, Console().width))
 

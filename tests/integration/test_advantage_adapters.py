@@ -20,7 +20,7 @@ from datasets import Dataset
 from trl import GRPOConfig
 from trl_grpo import KtaeGRPOTrainer
 from openrlhf_ktae.advantage import KtaeConfig, key_token_values
-from openrlhf_ktae.training.tiny_model import make_model, make_tokenizer
+from openrlhf_ktae.tasks.tiny_model import make_model, make_tokenizer
 
 tokenizer, taken = make_tokenizer(), []
 

@@ -16,8 +16,8 @@ import torch
 from ray_nodes import own_address, two_nodes
 from transformers import AutoModelForCausalLM
 
-from openrlhf_ktae.training.merge import log_probs, merge
-from openrlhf_ktae.training.run_log import RunFolder
+from openrlhf_ktae.run_folder import RunFolder
+from openrlhf_ktae.runs.merge import log_probs, merge
 
 ROOT = Path(__file__).resolve().parents[2]
 SUBMIT = str(ROOT / "scripts" / "submit_ray.sh")

@@ -14,8 +14,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from openrlhf_ktae.tasks.tiny_model import make_model, make_tokenizer, save
 from openrlhf_ktae.training import cpu
-from openrlhf_ktae.training.tiny_model import make_model, make_tokenizer, save
 
 pytestmark = [pytest.mark.ray, pytest.mark.skipif(torch.cuda.is_available(), reason="CPU only: a GPU needs no patch")]
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from openrlhf_ktae.training.merge import MergeError, find_checkpoint, log_probs, merge, verify
-from openrlhf_ktae.training.run_log import RunFolder
+from openrlhf_ktae.run_folder import RunFolder
+from openrlhf_ktae.runs.merge import MergeError, find_checkpoint, log_probs, merge, verify
 
 ROOT = Path(__file__).resolve().parents[2]
 

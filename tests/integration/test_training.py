@@ -19,10 +19,9 @@ import torch
 from ktae_oracle import oracle_values
 
 from openrlhf_ktae.config import KtaeConfig
-from openrlhf_ktae.data.arithmetic import write_prompt_set
-from openrlhf_ktae.training.launch import EXIT_STOPPED
-from openrlhf_ktae.training.run_log import RunFolder
-from openrlhf_ktae.training.tiny_model import make_model, make_tokenizer, save
+from openrlhf_ktae.run_folder import EXIT_STOPPED, RunFolder
+from openrlhf_ktae.tasks.arithmetic import write_prompt_set
+from openrlhf_ktae.tasks.tiny_model import make_model, make_tokenizer, save
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMPTS, SAMPLES = 4, 8

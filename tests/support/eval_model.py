@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as functional
 from shared_data import evaluation_suite
 
-from openrlhf_ktae.data.benchmarks import load_benchmarks
-from openrlhf_ktae.data.templates import TEMPLATES
-from openrlhf_ktae.training.tiny_model import make_model, make_tokenizer, save
+from openrlhf_ktae.tasks.math.benchmarks import load_benchmarks
+from openrlhf_ktae.tasks.math.templates import TEMPLATES
+from openrlhf_ktae.tasks.tiny_model import make_model, make_tokenizer, save
 
 CONTEXT = 96
 """Characters before the answer that the model is trained on."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import fisher_exact
 
-from openrlhf_ktae.advantage.association import association
+from openrlhf_ktae.advantage.estimator.association import association
 
 
 def tables_up_to(largest):

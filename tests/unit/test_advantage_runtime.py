@@ -25,11 +25,11 @@ assert torch.equal(values, key_token_values(*batch, backend="torch"))
 def installed(tmp_path):
     """A copy of the package alone, as an installation has it: nothing compiled yet, the repository not on the path."""
     target = tmp_path / "site" / "openrlhf_ktae"
-    (target / "advantage").mkdir(parents=True)
+    (target / "advantage" / "estimator").mkdir(parents=True)
     for name in ("__init__.py", "config.py"):
         shutil.copy(PACKAGE / name, target)
-    for path in (PACKAGE / "advantage").glob("*.py"):
-        shutil.copy(path, target / "advantage")
+    for path in [*(PACKAGE / "advantage").glob("*.py"), *(PACKAGE / "advantage" / "estimator").glob("*.py")]:
+        shutil.copy(path, target / path.relative_to(PACKAGE))
     return target.parent
 
 
@@ -56,7 +56,7 @@ def test_the_estimator_imports_no_trainer_and_starts_no_numba_threads(installed)
         "assert not {*trainers, 'numba'} & set(sys.modules)\n" + COMPUTE + "assert not trainers & set(sys.modules)\n"
         "import numba.np.ufunc.parallel as parallel\n"
         "assert not parallel._is_initialized\n"
-        "from openrlhf_ktae.advantage import cpu_kernel\n"
+        "from openrlhf_ktae.advantage.estimator import cpu_kernel\n"
         "assert cpu_kernel._usable_threads() == 1",
         NUMBA_NUM_THREADS="1",
     )
@@ -64,7 +64,7 @@ def test_the_estimator_imports_no_trainer_and_starts_no_numba_threads(installed)
 
 def test_a_second_process_loads_what_the_first_compiled(installed):
     report = COMPUTE + (
-        "from openrlhf_ktae.advantage import cpu_kernel\n"
+        "from openrlhf_ktae.advantage.estimator import cpu_kernel\n"
         "stats = cpu_kernel._fill_groups.stats\n"
         "print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))"
     )
@@ -74,13 +74,13 @@ def test_a_second_process_loads_what_the_first_compiled(installed):
 
 def test_the_cache_goes_elsewhere_when_the_installation_is_read_only(installed, tmp_path):
     report = COMPUTE + (
-        "from openrlhf_ktae.advantage import cpu_kernel\n"
+        "from openrlhf_ktae.advantage.estimator import cpu_kernel\n"
         "print(cpu_kernel._fill_groups.stats.cache_path)\n"
         "print(sum(cpu_kernel._fill_groups.stats.cache_hits.values()))"
     )
     cache = tmp_path / "cache"
     # Permissions do not stop root; a file where the cache folder would be does.
-    (installed / "openrlhf_ktae" / "advantage" / "__pycache__").write_text("in the way")
+    (installed / "openrlhf_ktae" / "advantage" / "estimator" / "__pycache__").write_text("in the way")
     environment = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(cache)}
     first, second = (succeed(installed, report, **environment).stdout.split() for _ in range(2))
     assert first[0].startswith(str(cache))
@@ -88,12 +88,12 @@ def test_the_cache_goes_elsewhere_when_the_installation_is_read_only(installed, 
 
 
 def test_without_any_place_for_a_cache_it_compiles_in_memory(installed, tmp_path):
-    (installed / "openrlhf_ktae" / "advantage" / "__pycache__").write_text("in the way")
+    (installed / "openrlhf_ktae" / "advantage" / "estimator" / "__pycache__").write_text("in the way")
     (tmp_path / "file").write_text("in the way")
     nowhere = str(tmp_path / "file" / "below")
     done = succeed(
         installed,
-        COMPUTE + "import openrlhf_ktae.advantage.ktae as ktae\nassert ktae._numba_works",
+        COMPUTE + "import openrlhf_ktae.advantage.estimator.values as ktae\nassert ktae._numba_works",
         HOME=nowhere, XDG_CACHE_HOME=nowhere,
     )  # fmt: skip
     assert "RuntimeWarning" not in done.stderr

@@ -101,5 +101,5 @@ def test_diagnostics_of_blocks_of_rows_add_up(monkeypatch):
     values = torch.rand(50, 7) * 2 - 1
     batch = (torch.rand(50, 7) < 0.6, torch.rand(50) < 0.5, torch.arange(50) // 5)
     whole = batch_diagnostics(values, *batch)
-    monkeypatch.setattr("openrlhf_ktae.advantage.diagnostics._BLOCK_POSITIONS", 20)
+    monkeypatch.setattr("openrlhf_ktae.advantage.estimator.diagnostics._BLOCK_POSITIONS", 20)
     assert batch_diagnostics(values, *batch) == pytest.approx(whole, abs=1e-12)

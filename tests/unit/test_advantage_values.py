@@ -5,8 +5,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from openrlhf_ktae.advantage import KtaeConfig, key_token_values
-from openrlhf_ktae.advantage.batch import check_batch, strength_tables
-from openrlhf_ktae.advantage.torch_kernel import torch_values
+from openrlhf_ktae.advantage.estimator.inputs import check_batch, strength_tables
+from openrlhf_ktae.advantage.estimator.torch_kernel import torch_values
 
 BACKENDS = ["numba", "torch"]
 quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

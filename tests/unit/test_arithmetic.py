@@ -7,9 +7,9 @@ from itertools import islice
 import pytest
 
 from openrlhf_ktae.config import ArithmeticConfig
-from openrlhf_ktae.data.arithmetic import answer, apply, problems, split_of, work_out, write_prompt_set
 from openrlhf_ktae.reward.math_reward import check_labels, reward_func
-from openrlhf_ktae.training.tiny_model import EOS, load_tokenizer, make_tokenizer, prepare_arithmetic
+from openrlhf_ktae.tasks.arithmetic import answer, apply, problems, split_of, work_out, write_prompt_set
+from openrlhf_ktae.tasks.tiny_model import EOS, load_tokenizer, make_tokenizer, prepare_arithmetic
 
 
 def test_a_problem_is_worked_out_from_left_to_right():

@@ -4,7 +4,7 @@ import pytest
 from datasets import Dataset, DatasetDict
 from shared_data import evaluation_suite
 
-from openrlhf_ktae.data.benchmarks import BENCHMARKS, Problem, answers_of, fingerprint, load_benchmarks
+from openrlhf_ktae.tasks.math.benchmarks import BENCHMARKS, Problem, answers_of, fingerprint, load_benchmarks
 
 
 def save_suite(folder, **tasks):

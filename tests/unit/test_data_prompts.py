@@ -9,12 +9,12 @@ from shared_data import evaluation_suite
 from typer.testing import CliRunner
 
 from openrlhf_ktae.cli import app
-from openrlhf_ktae.data.benchmarks import Problem, load_benchmarks
-from openrlhf_ktae.data.cli import parse_levels
-from openrlhf_ktae.data.prompts import benchmark_prompts, make_prompts, write_prompts
-from openrlhf_ktae.data.sources import SourceRow, read_source
-from openrlhf_ktae.data.templates import template
 from openrlhf_ktae.reward.math_reward import check_labels, decode_label
+from openrlhf_ktae.tasks.math.benchmarks import Problem, load_benchmarks
+from openrlhf_ktae.tasks.math.cli import parse_levels
+from openrlhf_ktae.tasks.math.prompts import benchmark_prompts, make_prompts, write_prompts
+from openrlhf_ktae.tasks.math.sources import SourceRow, read_source
+from openrlhf_ktae.tasks.math.templates import template
 
 NONE = template("none")
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen"

@@ -9,7 +9,7 @@ import pytest
 
 from openrlhf_ktae.openrlhf_options import check
 from openrlhf_ktae.recipe import resolve
-from openrlhf_ktae.training import doctor
+from openrlhf_ktae.runs import doctor
 
 ROOT = Path(__file__).resolve().parents[2]
 GIB = 2**30

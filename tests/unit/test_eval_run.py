@@ -16,7 +16,7 @@ from eval.backends import BackendError, EngineOptions, Sampling
 from eval.progress import GradingProgress
 from eval.records import read_records
 from eval.run import RunOptions, run
-from openrlhf_ktae.training.tiny_model import make_tokenizer
+from openrlhf_ktae.tasks.tiny_model import make_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 PROBLEMS = 30

@@ -11,15 +11,15 @@ import pytest
 import yaml
 from shared_data import evaluation_suite
 
-from eval.foreign import Sample
 from eval.grading import grade_samples
 from eval.model import fingerprint, template_warning
 from eval.run import RunOptions, make_jobs
+from eval.saved_outputs import Sample
 from eval.suite import load_tasks
-from openrlhf_ktae.data.benchmarks import BENCHMARKS
-from openrlhf_ktae.data.templates import TEMPLATES
 from openrlhf_ktae.reward.math_reward import decode_label
-from openrlhf_ktae.training.tiny_model import make_tokenizer
+from openrlhf_ktae.tasks.math.benchmarks import BENCHMARKS
+from openrlhf_ktae.tasks.math.templates import TEMPLATES
+from openrlhf_ktae.tasks.tiny_model import make_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -14,17 +14,19 @@ PACKAGE = ROOT / "openrlhf_ktae"
 ALLOWED = {
     "config": set(),
     "openrlhf_options": set(),
+    "run_folder": set(),
     "recipe": {"config", "openrlhf_options"},
     "advantage": {"config", "advantage"},
     "reward": {"config", "reward"},
-    "data": {"config", "reward", "data"},
-    "report": {"config", "advantage", "report"},
-    "training": {"config", "openrlhf_options", "recipe", "advantage", "reward", "data", "report", "training"},
-    "cli": {"config", "recipe", "advantage", "reward", "data", "report", "training"},
-    "eval": {"config", "reward", "data", "eval"},
+    "tasks": {"config", "reward", "tasks"},
+    "report": {"config", "run_folder", "advantage", "report"},
+    "runs": {"config", "openrlhf_options", "recipe", "run_folder", "advantage", "reward", "tasks", "report", "runs"},
+    "training": {"config", "run_folder", "advantage", "reward", "tasks", "training"},
+    "cli": {"config", "recipe", "advantage", "reward", "tasks", "report", "runs"},
+    "eval": {"config", "reward", "tasks", "eval"},
 }
 STACK = {"ray", "vllm", "deepspeed", "openrlhf"}
-MAY_IMPORT_STACK = {"training": STACK, "eval": {"ray", "vllm"}}
+MAY_IMPORT_STACK = {"training": STACK, "runs": {"deepspeed"}, "eval": {"ray", "vllm"}}
 
 
 def imports(path: Path) -> set[str]:

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from openrlhf_ktae.data.arithmetic import write_prompt_set
 from openrlhf_ktae.openrlhf_options import OptionError
 from openrlhf_ktae.recipe import resolve
-from openrlhf_ktae.training.preflight import PreflightError, preflight
-from openrlhf_ktae.training.tiny_model import make_model, make_tokenizer, save
+from openrlhf_ktae.runs.preflight import PreflightError, preflight
+from openrlhf_ktae.tasks.arithmetic import write_prompt_set
+from openrlhf_ktae.tasks.tiny_model import make_model, make_tokenizer, save
 
 ROOT = Path(__file__).parents[2]
 

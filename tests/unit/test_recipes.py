@@ -8,7 +8,7 @@ import yaml
 from openrlhf_ktae.config import KtaeConfig
 from openrlhf_ktae.openrlhf_options import check
 from openrlhf_ktae.recipe import resolve
-from openrlhf_ktae.training.batch_arithmetic import batch_plan
+from openrlhf_ktae.runs.batch_sizes import batch_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted(path.parent.name for path in (ROOT / "recipes").glob("*/recipe.yaml"))

@@ -15,14 +15,14 @@ from report_runs import HOSTILE, write_run
 
 from openrlhf_ktae.config import KtaeConfig
 from openrlhf_ktae.report import write_report
-from openrlhf_ktae.report.cohorts import find_cohorts, run_labels
+from openrlhf_ktae.report.bundle import pack, select_groups
 from openrlhf_ktae.report.curves import cohort_series, curve_panels, wilson_interval
-from openrlhf_ktae.report.embedding import pack, select_groups
 from openrlhf_ktae.report.groups import list_groups, read_groups
 from openrlhf_ktae.report.health import check_health
 from openrlhf_ktae.report.overview import group_shares, token_histories, top_run_tokens
 from openrlhf_ktae.report.page import write_page
 from openrlhf_ktae.report.run_folder import read_run
+from openrlhf_ktae.report.seed_groups import find_cohorts, run_labels
 
 
 @pytest.fixture(scope="module")

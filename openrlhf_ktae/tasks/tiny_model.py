@@ -12,7 +12,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from openrlhf_ktae.config import ArithmeticConfig
-from openrlhf_ktae.data import arithmetic
+from openrlhf_ktae.tasks import arithmetic
 
 PAD, BOS, EOS, UNKNOWN = "<pad>", "<bos>", "<eos>", "<unk>"
 _IGNORED_LABEL = -100

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from openrlhf_ktae.advantage.association import association
+from openrlhf_ktae.advantage.estimator.association import association
 from openrlhf_ktae.config import KtaeConfig
 
 # A guard against ids that are no token ids: the CPU backend keeps four bytes per possible id and thread.

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from openrlhf_ktae.reward.arithmetic import compare_simple
+from openrlhf_ktae.reward.evaluate import compare_simple
 from openrlhf_ktae.reward.symbolic import equal_expressions
 
 

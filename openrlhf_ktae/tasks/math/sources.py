@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from openrlhf_ktae.data.benchmarks import answers_of
 from openrlhf_ktae.reward.answer import find_answer
+from openrlhf_ktae.tasks.math.benchmarks import answers_of
 
 Format = Literal["columns", "math", "gsm8k", "dapo"]
 

@@ -13,8 +13,7 @@ from typing import Any
 
 from openrlhf_ktae.config import RunOptions
 from openrlhf_ktae.recipe import RunConfig
-from openrlhf_ktae.training.launch import EXIT_STOPPED
-from openrlhf_ktae.training.run_log import RunFolder
+from openrlhf_ktae.run_folder import EXIT_STOPPED, RunFolder
 
 API_KEY = "WANDB_API_KEY"
 _ID_FILE = "wandb_run_id"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 
-class BatchArithmeticError(ValueError):
+class BatchSizeError(ValueError):
     """Batches, GPUs or lengths that do not fit; the message holds the numbers."""
 
 
@@ -40,7 +40,7 @@ def batch_plan(args: SimpleNamespace, available_gpus: int | None = None) -> Batc
         available_gpus: GPUs of the cluster, where they are known.
 
     Raises:
-        BatchArithmeticError: naming the options, their numbers and values that fit.
+        BatchSizeError: naming the options, their numbers and values that fit.
     """
     workers, rollouts = _policy_workers(args), args.rollout.batch_size * args.rollout.n_samples_per_prompt
     _check_lengths(args)
@@ -50,7 +50,7 @@ def batch_plan(args: SimpleNamespace, available_gpus: int | None = None) -> Batc
     plan = BatchPlan(rollouts, rollouts // args.train.batch_size, workers, accumulation, gpus)
     if available_gpus is not None and plan.gpus_total > available_gpus:
         roles = " + ".join(f"{count} ({role})" for role, count in gpus.items())
-        raise BatchArithmeticError(
+        raise BatchSizeError(
             f"GPUs: {roles} = {plan.gpus_total}, but there are {available_gpus}; lower actor.num_gpus_per_node, "
             "ref.num_gpus_per_node or vllm.num_engines, or let them share with train.colocate_all=true"
         )
@@ -61,7 +61,7 @@ def _policy_workers(args: SimpleNamespace) -> int:
     processes = args.actor.num_nodes * args.actor.num_gpus_per_node
     together = args.ds.ring_attn_size * args.ds.tensor_parallel_size
     if processes % together:
-        raise BatchArithmeticError(
+        raise BatchSizeError(
             f"policy: actor.num_nodes {args.actor.num_nodes} x actor.num_gpus_per_node {args.actor.num_gpus_per_node} "
             f"= {processes} GPUs is no multiple of ds.ring_attn_size {args.ds.ring_attn_size} x "
             f"ds.tensor_parallel_size {args.ds.tensor_parallel_size} = {together}"
@@ -72,12 +72,12 @@ def _policy_workers(args: SimpleNamespace) -> int:
 def _check_lengths(args: SimpleNamespace) -> None:
     response, total, buffer = args.rollout.max_new_tokens, args.data.max_len, args.reward.overlong_buffer_len
     if response is not None and response >= total:
-        raise BatchArithmeticError(
+        raise BatchSizeError(
             f"lengths: rollout.max_new_tokens {response} leaves no room for a prompt in data.max_len {total} (prompt + "
             f"response); set data.max_len above {response}"
         )
     if buffer is not None and not 0 < buffer <= (response or total):
-        raise BatchArithmeticError(
+        raise BatchSizeError(
             f"lengths: reward.overlong_buffer_len {buffer:g} must lie in 1 .. {response or total}, the longest response"
         )
 
@@ -87,7 +87,7 @@ def _check_updates(args: SimpleNamespace, rollouts: int) -> None:
     if rollouts % size:
         fits = [n for n in range(rollouts, 0, -1) if rollouts % n == 0]
         nearest = min(fits, key=lambda n: abs(n - size))
-        raise BatchArithmeticError(
+        raise BatchSizeError(
             f"batches: rollout.batch_size {args.rollout.batch_size} x rollout.n_samples_per_prompt "
             f"{args.rollout.n_samples_per_prompt} = {rollouts} rollouts a step are no multiple of train.batch_size "
             f"{size}: {rollouts % size} of them would be dropped; set train.batch_size={nearest}"
@@ -98,21 +98,21 @@ def _accumulation(args: SimpleNamespace, rollouts: int, workers: int) -> int | N
     size, micro = args.train.batch_size, args.train.micro_batch_size
     made_of = f"actor.num_nodes {args.actor.num_nodes} x actor.num_gpus_per_node {args.actor.num_gpus_per_node}"
     if size % workers:
-        raise BatchArithmeticError(
+        raise BatchSizeError(
             f"batches: train.batch_size {size} is no multiple of the {workers} policy workers ({made_of}); "
             "choose a number of workers that divides it"
         )
     # Rollouts reach the workers in pieces of rollout.micro_batch_size; a worker that gets fewer would train less.
     piece = args.rollout.micro_batch_size
     if rollouts % (piece * workers) and not args.train.dynamic_batch_enable:
-        raise BatchArithmeticError(
+        raise BatchSizeError(
             f"batches: {rollouts} rollouts a step do not split evenly over {workers} policy workers ({made_of}) in "
             f"pieces of rollout.micro_batch_size {piece}: choose a divisor of {rollouts // workers}"
         )
     if args.train.dynamic_batch_enable:
         return None
     if size % (micro * workers):
-        raise BatchArithmeticError(
+        raise BatchSizeError(
             f"batches: train.batch_size {size} is no multiple of train.micro_batch_size {micro} x {workers} policy "
             f"workers ({made_of}) = {micro * workers}; choose a divisor of {size // workers} for train.micro_batch_size"
         )
@@ -125,21 +125,21 @@ def _gpus(args: SimpleNamespace) -> dict[str, int]:
     reference = args.ref.num_nodes * args.ref.num_gpus_per_node if has_reference else 0
     engines = (args.vllm.num_engines or 0) * args.vllm.tensor_parallel_size
     if engines == 0:
-        raise BatchArithmeticError(f"vllm.num_engines: got {args.vllm.num_engines}, expected at least 1")
+        raise BatchSizeError(f"vllm.num_engines: got {args.vllm.num_engines}, expected at least 1")
     shares_reference = args.train.colocate_all or args.train.colocate_actor_ref
     same_shape = (args.actor.num_nodes, args.actor.num_gpus_per_node) == (
         args.ref.num_nodes,
         args.ref.num_gpus_per_node,
     )
     if has_reference and shares_reference and not same_shape:
-        raise BatchArithmeticError(
+        raise BatchSizeError(
             f"GPUs: policy {args.actor.num_nodes} x {args.actor.num_gpus_per_node} and reference {args.ref.num_nodes} "
             f"x {args.ref.num_gpus_per_node} share GPUs and need the same shape; set "
             f"ref.num_nodes={args.actor.num_nodes} and ref.num_gpus_per_node={args.actor.num_gpus_per_node}"
         )
     shares_engines = args.train.colocate_all and not args.train.async_enable
     if shares_engines and engines != policy:
-        raise BatchArithmeticError(
+        raise BatchSizeError(
             f"GPUs: train.colocate_all needs as many GPUs for vLLM as for the policy: vllm.num_engines "
             f"{args.vllm.num_engines} x vllm.tensor_parallel_size {args.vllm.tensor_parallel_size} = {engines}, policy "
             f"{args.actor.num_nodes} x {args.actor.num_gpus_per_node} = {policy}"

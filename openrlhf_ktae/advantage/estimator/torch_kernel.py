@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from openrlhf_ktae.advantage.batch import Batch, StrengthTables, reject_token_ids
+from openrlhf_ktae.advantage.estimator.inputs import Batch, StrengthTables, reject_token_ids
 from openrlhf_ktae.config import KtaeConfig
 
 # Bytes of working memory per chunk. A CPU chunk should stay in its caches, a GPU chunk should be large.

@@ -11,7 +11,7 @@ from typing import Any
 from openrlhf_ktae.openrlhf_options import check as check_openrlhf
 from openrlhf_ktae.openrlhf_options import parse, to_argv
 from openrlhf_ktae.recipe import RunConfig
-from openrlhf_ktae.training.batch_arithmetic import BatchPlan, batch_plan
+from openrlhf_ktae.runs.batch_sizes import BatchPlan, batch_plan
 
 _DATA_SUFFIXES = (".json", ".jsonl", ".csv", ".parquet", ".arrow")
 
@@ -31,9 +31,7 @@ def preflight(config: RunConfig, run_dir: Path) -> SimpleNamespace:
     args = check_openrlhf(config.openrlhf_argv(run_dir))
     check_estimator(config, args)
     if config.run.device == "cpu":
-        from openrlhf_ktae.training import cpu
-
-        cpu.check(args)
+        check_cpu(args)
     check_model("actor.model_name_or_path", args.actor.model_name_or_path)
     first_row = check_prompts("data.prompt_dataset", args.data.prompt_dataset, args, config)
     if args.eval.dataset:
@@ -42,11 +40,37 @@ def preflight(config: RunConfig, run_dir: Path) -> SimpleNamespace:
     return args
 
 
+def check_cpu(args: SimpleNamespace) -> None:
+    """Refuses options that cannot work without a GPU.
+
+    Raises:
+        PreflightError: naming the option, what was found and the way out.
+    """
+    workers = args.actor.num_nodes * args.actor.num_gpus_per_node
+    if args.ds.zero_stage == 3 and workers > 1:
+        raise PreflightError(
+            f"ds.zero_stage: 3 with {workers} policy workers on CPU turns every loss into NaN without an error; "
+            "set ds.zero_stage to 2, or actor.num_gpus_per_node to 1"
+        )
+    refused = {
+        "vllm.enable_sleep": (args.vllm.enable_sleep, "vLLM cannot sleep on CPU"),
+        "vllm.sync_with_ray": (args.vllm.sync_with_ray, "Ray's collectives have no gloo broadcast"),
+        "ds.ring_attn_size": (args.ds.ring_attn_size > 1, "ring attention needs flash-attn"),
+        "ds.load_in_4bit": (args.ds.load_in_4bit, "4-bit weights need CUDA"),
+        "vllm.tensor_parallel_size": (args.vllm.tensor_parallel_size > 1, "one process per engine on CPU"),
+    }
+    for name, (is_set, reason) in refused.items():
+        if is_set:
+            raise PreflightError(f"{name}: not on CPU ({reason}); leave it at its default")
+    if args.vllm.sync_backend != "gloo":
+        raise PreflightError(f"vllm.sync_backend: got {args.vllm.sync_backend}, expected gloo on CPU")
+
+
 def check_batches(config: RunConfig, run_dir: Path) -> BatchPlan:
     """Batches divide, GPUs add up and lengths fit. Needs no file and takes no time, so it comes before everything else.
 
     Raises:
-        BatchArithmeticError: with the numbers.
+        BatchSizeError: with the numbers.
     """
     counted_here = config.run.device == "cpu" and "RAY_ADDRESS" not in os.environ
     # Before OpenRLHF's own checks: they know that something does not fit, but not the numbers.

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from openrlhf_ktae.training.run_log import RunFolder
+from openrlhf_ktae.run_folder import RunFolder
 
 _POLL_SECONDS = 0.2
 _SHUTDOWN_SECONDS = 20

@@ -11,7 +11,7 @@ from openrlhf.utils.agent import SingleTurnAgentExecutor
 from vllm.sampling_params import RequestOutputKind, SamplingType
 
 from openrlhf_ktae.training import cpu
-from openrlhf_ktae.training.seat import Seat, plain_class
+from openrlhf_ktae.training.overrides import Seat, plain_class
 
 _RolloutActor = plain_class(vllm_engine.RolloutRayActor)
 

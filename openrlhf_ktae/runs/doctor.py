@@ -16,8 +16,8 @@ from rich.table import Table
 
 from openrlhf_ktae.openrlhf_options import check, parse, to_argv
 from openrlhf_ktae.recipe import RunConfig, resolve
-from openrlhf_ktae.training.batch_arithmetic import BatchPlan, batch_plan
-from openrlhf_ktae.training.preflight import local_files
+from openrlhf_ktae.runs.batch_sizes import BatchPlan, batch_plan
+from openrlhf_ktae.runs.preflight import local_files
 
 _PACKAGES = ("torch", "openrlhf", "ray", "vllm", "deepspeed", "transformers", "flash-attn", "numba")
 _GIB = 2**30

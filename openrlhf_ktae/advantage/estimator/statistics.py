@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from openrlhf_ktae.advantage.association import association
-from openrlhf_ktae.advantage.batch import DEFAULT_CONFIG, check_batch, strength_tables
-from openrlhf_ktae.advantage.torch_kernel import distinct_tokens
+from openrlhf_ktae.advantage.estimator.association import association
+from openrlhf_ktae.advantage.estimator.inputs import DEFAULT_CONFIG, check_batch, strength_tables
+from openrlhf_ktae.advantage.estimator.torch_kernel import distinct_tokens
 from openrlhf_ktae.config import KtaeConfig
 
 

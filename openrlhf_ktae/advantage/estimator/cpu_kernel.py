@@ -17,7 +17,7 @@ import torch
 from numba.core.errors import NumbaError
 from numpy.typing import NDArray
 
-from openrlhf_ktae.advantage.batch import TOKEN_ID_LIMIT, Batch, StrengthTables, reject_token_ids
+from openrlhf_ktae.advantage.estimator.inputs import TOKEN_ID_LIMIT, Batch, StrengthTables, reject_token_ids
 from openrlhf_ktae.config import KtaeConfig
 
 COMPILE_ERRORS = (NumbaError, OSError)

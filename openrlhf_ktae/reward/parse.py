@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from openrlhf_ktae.reward.normalize import split_top, unwrap
 from openrlhf_ktae.reward.numbers import read_number
-from openrlhf_ktae.reward.spelling import split_top, unwrap
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ _MAX_DEPTH = 12
 
 
 def parse(text: str, depth: int = 0) -> Node:
-    """The structure of a text in the spelling of :func:`openrlhf_ktae.reward.spelling.plain`."""
+    """The structure of a text in the spelling of :func:`openrlhf_ktae.reward.normalize.plain`."""
     text = text.strip()
     if depth > _MAX_DEPTH or len(text) < 2:
         return Leaf(text)

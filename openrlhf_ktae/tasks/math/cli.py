@@ -73,10 +73,10 @@ def _make(
     tokenizer_name: str | None,
     benchmarks_path: str | None,
 ) -> str:
-    from openrlhf_ktae.data.benchmarks import load_benchmarks
-    from openrlhf_ktae.data.prompts import benchmark_prompts, make_prompts, write_prompts
-    from openrlhf_ktae.data.sources import read_source
-    from openrlhf_ktae.data.templates import template as find_template
+    from openrlhf_ktae.tasks.math.benchmarks import load_benchmarks
+    from openrlhf_ktae.tasks.math.prompts import benchmark_prompts, make_prompts, write_prompts
+    from openrlhf_ktae.tasks.math.sources import read_source
+    from openrlhf_ktae.tasks.math.templates import template as find_template
 
     template = find_template(template_name)
     tokenizer = _load_tokenizer(tokenizer_name)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openrlhf_ktae.data.benchmarks import Problem
-from openrlhf_ktae.data.sources import SourceRow
-from openrlhf_ktae.data.templates import Template
+from openrlhf_ktae.tasks.math.benchmarks import Problem
+from openrlhf_ktae.tasks.math.sources import SourceRow
+from openrlhf_ktae.tasks.math.templates import Template
 
 NGRAM = 13
 """Words in a row that a training problem may not share with a benchmark problem (as for GPT-3, arXiv 2005.14165)."""

@@ -7,8 +7,8 @@ from typing import Literal
 
 import torch
 
-from openrlhf_ktae.advantage.batch import DEFAULT_CONFIG, Batch, StrengthTables, check_batch, strength_tables
-from openrlhf_ktae.advantage.torch_kernel import torch_values
+from openrlhf_ktae.advantage.estimator.inputs import DEFAULT_CONFIG, Batch, StrengthTables, check_batch, strength_tables
+from openrlhf_ktae.advantage.estimator.torch_kernel import torch_values
 from openrlhf_ktae.config import KtaeConfig
 
 Backend = Literal["auto", "numba", "torch"]
@@ -59,7 +59,7 @@ def key_token_values(
 
 def _numba_kernel() -> ModuleType:
     # Here and not above: importing numba takes longer than everything else in this package together.
-    return importlib.import_module("openrlhf_ktae.advantage.cpu_kernel")
+    return importlib.import_module("openrlhf_ktae.advantage.estimator.cpu_kernel")
 
 
 def _values_on_cpu(batch: Batch, tables: StrengthTables, config: KtaeConfig, threads: int | None) -> torch.Tensor:

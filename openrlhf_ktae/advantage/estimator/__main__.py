@@ -1,4 +1,4 @@
-"""Compile the CPU backend into its on-disk cache: `python -m openrlhf_ktae.advantage`, once after installing.
+"""Compile the CPU backend into its on-disk cache: `python -m openrlhf_ktae.advantage.estimator`, once after installing.
 
 The first call of every later process then takes well under a second beyond its imports. Both id dtypes are compiled.
 """

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from openrlhf_ktae.training.run_log import RunFolder
+from openrlhf_ktae.run_folder import RunFolder
 
 MAX_LOG_PROB_DIFFERENCE = 1e-3
 """The written folder, loaded again, may differ by this much (nats) from the weights it was written from."""

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from openrlhf_ktae.advantage.batch import check_mask, check_rollouts
+from openrlhf_ktae.advantage.estimator.inputs import check_mask, check_rollouts
 
 KEY_TOKEN_THRESHOLD = 0.1
 """Tokens with |K| above this count as key tokens."""

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from openrlhf_ktae.recipe import RunConfig, resolve
-from openrlhf_ktae.training.preflight import check_batches, local_files, preflight
-from openrlhf_ktae.training.run_log import FORMAT, RunFolder, git_commit, installed_versions, now, write_json
-from openrlhf_ktae.training.summary import summarize, summary_table
-from openrlhf_ktae.training.supervise import Interrupted, failure_reason, supervise
-from openrlhf_ktae.training.tracking import Tracking, check_tracking
+from openrlhf_ktae.run_folder import EXIT_STOPPED, FORMAT, RunFolder, git_commit, installed_versions, now, write_json
+from openrlhf_ktae.runs.preflight import check_batches, local_files, preflight
+from openrlhf_ktae.runs.summary import summarize, summary_table
+from openrlhf_ktae.runs.supervise import Interrupted, failure_reason, supervise
+from openrlhf_ktae.runs.tracking import Tracking, check_tracking
 
 console = Console(highlight=False)
 
@@ -91,7 +91,7 @@ def _prepare(config: RunConfig) -> float:
     if config.run.device == "cpu":
         # Transformers imports DeepSpeed, which warns in every process that it has to look for an accelerator.
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    from openrlhf_ktae.training.tiny_model import prepare_arithmetic
+    from openrlhf_ktae.tasks.tiny_model import prepare_arithmetic
 
     start = time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -183,8 +183,6 @@ def _resume_command(config: RunConfig, folder: RunFolder) -> str:
 
 
 def _finish(config: RunConfig, folder: RunFolder, code: int, seconds: dict[str, float]) -> int:
-    from openrlhf_ktae.training.launch import EXIT_STOPPED
-
     status = {0: "finished", EXIT_STOPPED: "interrupted"}.get(code, "failed")
     folder.update(status=status, finished_at=now())
     if status == "failed":

@@ -9,7 +9,7 @@ import torch
 from openrlhf.utils.agent import SingleTurnAgentExecutor
 from vllm import SamplingParams
 
-from openrlhf_ktae.training import rollout, trainer
+from openrlhf_ktae.training import rollout_actor, trainer
 from openrlhf_ktae.training.rollout_log import token_text
 
 SAMPLES = 3
@@ -44,7 +44,7 @@ def actor():
         "scores": torch.tensor([1.0]),
         "extra_logs": {"formatted": torch.tensor([1.0])},
     }
-    actor = object.__new__(rollout.KtaeRolloutActor)
+    actor = object.__new__(rollout_actor.KtaeRolloutActor)
     actor.executor, actor.llm, actor._mm_pad_token_ids = executor, Engine(), None
     asyncio.run(actor.take_tokenizer(Tokenizer()))
     return actor
@@ -72,7 +72,7 @@ def test_greedy_samples_are_requests_of_their_own_as_vllm_wants_them(actor):
 
 
 def test_an_agent_need_not_return_scores_or_logs():
-    assert rollout._as_numbers([{"reward": torch.tensor([2.0])}]) == [{"reward": 2.0, "extra_logs": {}}]
+    assert rollout_actor._as_numbers([{"reward": torch.tensor([2.0])}]) == [{"reward": 2.0, "extra_logs": {}}]
 
 
 @pytest.mark.parametrize("samples", [1, SAMPLES])
@@ -87,8 +87,8 @@ def test_the_tokenizer_goes_to_every_engine_once_and_no_longer_with_the_prompts(
     engines = [SimpleNamespace(take_tokenizer=SimpleNamespace(remote=taken.append)) for _ in range(2)]
     tokenizer = Tokenizer()
     generator = SimpleNamespace(tokenizer=tokenizer, vllm_engines=engines)
-    monkeypatch.setattr(rollout.ray, "get", lambda references: references)
-    rollout.share_tokenizer(generator)
+    monkeypatch.setattr(rollout_actor.ray, "get", lambda references: references)
+    rollout_actor.share_tokenizer(generator)
     assert taken == [tokenizer, tokenizer] and generator.tokenizer is None
 
 
@@ -145,7 +145,7 @@ def test_an_evaluation_asks_for_all_problems_at_once_and_counts_scores(error):
         eval_dataloader=Problems([(["math", "math"], [], [], [])]),
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rollout.ray, "get", lambda references: references)
+        patch.setattr(rollout_actor.ray, "get", lambda references: references)
         trainer._adapt_generation(training)
     if error:
         with pytest.raises(RuntimeError, match="engine"):
