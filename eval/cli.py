@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from eval.options import RunOptions
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -36,41 +38,46 @@ def run(
     benchmark: Annotated[
         list[Path] | None, typer.Option(help="YAML file of a benchmark of your own; may be given several times.")
     ] = None,
-    template: Annotated[str, typer.Option(help="Prompt template; see docs/evaluation.md.")] = "qwen_math",
+    template: Annotated[str, typer.Option(help="Prompt template; see docs/evaluation.md.")] = RunOptions.template,
     limit: Annotated[
         int | None, typer.Option(help="Only so many problems of each benchmark (a partial result).")
-    ] = None,
-    n: Annotated[int, typer.Option(help="Samples per problem.")] = 1,
-    temperature: Annotated[float, typer.Option(help="Sampling temperature; 0 is greedy.")] = 0.0,
-    top_p: Annotated[float, typer.Option(help="Nucleus sampling.")] = 1.0,
-    max_tokens: Annotated[int, typer.Option(help="Most tokens of a response.")] = 3000,
-    max_model_len: Annotated[int, typer.Option(help="Most tokens of prompt and response.")] = 4096,
-    seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
-    tokenizer: Annotated[str | None, typer.Option(help="Tokenizer folder or Hub id; the model's if not given.")] = None,
-    revision: Annotated[str | None, typer.Option(help="Commit of a Hub model.")] = None,
-    dtype: Annotated[str, typer.Option(help="Precision of the weights.")] = "bfloat16",
+    ] = RunOptions.limit,
+    n: Annotated[int, typer.Option(help="Samples per problem.")] = RunOptions.n,
+    temperature: Annotated[float, typer.Option(help="Sampling temperature; 0 is greedy.")] = RunOptions.temperature,
+    top_p: Annotated[float, typer.Option(help="Nucleus sampling.")] = RunOptions.top_p,
+    max_tokens: Annotated[int, typer.Option(help="Most tokens of a response.")] = RunOptions.max_tokens,
+    max_model_len: Annotated[int, typer.Option(help="Most tokens of prompt and response.")] = RunOptions.max_model_len,
+    seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = RunOptions.seed,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Tokenizer folder or Hub id; the model's if not given.")
+    ] = RunOptions.tokenizer,
+    revision: Annotated[str | None, typer.Option(help="Commit of a Hub model.")] = RunOptions.revision,
+    dtype: Annotated[str, typer.Option(help="Precision of the weights.")] = RunOptions.dtype,
     engines: Annotated[
         int | None, typer.Option(help="vLLM engines as Ray actors; one in this process if not given.")
-    ] = None,
+    ] = RunOptions.engines,
     address: Annotated[
         str | None, typer.Option(help="Ray cluster of the engines, e.g. auto; one is started if not given.")
-    ] = None,
-    base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible server, e.g. http://host:8000/v1.")] = None,
-    concurrency: Annotated[int, typer.Option(help="Samples asked of the server at a time.")] = 64,
-    tensor_parallel: Annotated[int, typer.Option(help="GPUs of one engine.")] = 1,
-    gpu_memory_utilization: Annotated[float, typer.Option(help="Share of the GPU's memory for vLLM.")] = 0.9,
+    ] = RunOptions.address,
+    base_url: Annotated[
+        str | None, typer.Option(help="An OpenAI-compatible server, e.g. http://host:8000/v1.")
+    ] = RunOptions.base_url,
+    concurrency: Annotated[int, typer.Option(help="Samples asked of the server at a time.")] = RunOptions.concurrency,
+    tensor_parallel: Annotated[int, typer.Option(help="GPUs of one engine.")] = RunOptions.tensor_parallel,
+    gpu_memory_utilization: Annotated[
+        float, typer.Option(help="Share of the GPU's memory for vLLM.")
+    ] = RunOptions.gpu_memory_utilization,
     max_num_seqs: Annotated[
         int | None, typer.Option(help="Most responses an engine generates at once; vLLM's choice if not given.")
-    ] = None,
+    ] = RunOptions.max_num_seqs,
     kv_cache_mib: Annotated[
         int | None, typer.Option(help="Key-value cache in MiB; vLLM's choice on GPU, 256 on CPU if not given.")
-    ] = None,
+    ] = RunOptions.kv_cache_mib,
 ) -> None:
     """Evaluate a model. Called again, it goes on where it stopped; a finished evaluation is only shown."""
     from rich.console import Console
 
     from eval.progress import GradingProgress
-    from eval.run import RunOptions
     from eval.run import run as run_evaluation
     from eval.show import print_results
 

@@ -9,7 +9,8 @@ from typing import Any
 from eval.records import ENCODING, Record, to_line
 from eval.results import summarise
 from eval.saved_outputs import Sample, read_samples
-from eval.store import OUTPUTS, RESULTS, SETTINGS, write_json
+from eval.store import OUTPUTS, RESULTS, SETTINGS
+from openrlhf_ktae.files import write_json
 from openrlhf_ktae.reward.answer import STYLES, AnswerStyle
 from openrlhf_ktae.reward.grading import grade, grade_many
 

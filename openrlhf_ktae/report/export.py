@@ -50,7 +50,7 @@ def export_figures(run_dirs: Sequence[Path], folder: Path, groups: Sequence[tupl
     for i, step, group in maps:
         view = read_groups(runs[i].rollout_files[step], runs[i].token_files.get(step), [group])[group]
         suffix = f"-{labels[i]}" if len(runs) > 1 else ""
-        files += _save(draw_map(view), folder, f"map-step-{step}-group-{group}{suffix}")
+        files += _save(draw_map(view, runs[i].scale), folder, f"map-step-{step}-group-{group}{suffix}")
     return files
 
 
@@ -174,7 +174,7 @@ def _wanted_maps(runs: Sequence[Run], groups: Sequence[tuple[int, int]]) -> list
             step = max(run.rollout_files)
             summaries = sorted(list_groups(step, run.rollout_files[step]), key=lambda s: s.interest)[:16]
             views = read_groups(run.rollout_files[step], run.token_files.get(step), [s.group for s in summaries])
-            best.append((i, step, max(views, key=lambda group: key_share(views[group]))))
+            best.append((i, step, max(views, key=lambda group: key_share(views[group], run.scale))))
     return best
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from openrlhf_ktae.config import KEY_TOKEN_SHARE
 from openrlhf_ktae.report.run_folder import Row
 
 SPECIAL_TOKEN = re.compile(
@@ -15,6 +16,8 @@ SPECIAL_TOKEN = re.compile(
 )
 STATISTICS = ("a", "b", "c", "d", "m_c", "m_w", "fisher_p", "information_gain_bits", "cohens_h", "tf_contrast", "value")
 COUNTS = STATISTICS[:6]
+VALUE_BOUNDS = (KEY_TOKEN_SHARE, 0.25, 0.5, 0.75)
+"""Shares of ktae.scale at which a value gets its next, stronger colour; the first one makes a key token."""
 VALUE_TOLERANCE = 1e-5
 
 

@@ -1,6 +1,5 @@
 """Put readers and views together into the page, and write it so that a reader never sees half a file."""
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -11,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from openrlhf_ktae.files import replacing
 from openrlhf_ktae.report.bundle import (
     Selection,
     own_script,
@@ -21,6 +21,7 @@ from openrlhf_ktae.report.bundle import (
     select_groups,
 )
 from openrlhf_ktae.report.curves import curve_panels
+from openrlhf_ktae.report.groups import VALUE_BOUNDS
 from openrlhf_ktae.report.health import check_health
 from openrlhf_ktae.report.overview import overview
 from openrlhf_ktae.report.run_folder import Run, input_times, read_run
@@ -45,9 +46,8 @@ def write_page(
     output = Path(output) if output else Path(run_dirs[0]) / "report.html"
     page = make_page(runs, groups, size_limit, reload_seconds)
     output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(f".{output.name}.{os.getpid()}")
-    temporary.write_text(page, encoding="utf-8", errors="replace")
-    temporary.replace(output)
+    with replacing(output) as part:
+        part.write_text(page, encoding="utf-8", errors="replace")
     return output
 
 
@@ -97,8 +97,9 @@ def make_page(
         for g in selection.groups
     ]
     index = {
-        "runs": [{"label": label, "scale": _scale(run)} for run, label in zip(runs, labels, strict=True)],
+        "runs": [{"label": label, "scale": run.scale} for run, label in zip(runs, labels, strict=True)],
         "groups": places,
+        "bounds": VALUE_BOUNDS,
     }
     context |= {"selection": selection, "index": pack(index), "notes": notes}
     return environment.get_template("report.html.j2").render(context)
@@ -118,14 +119,6 @@ def watch(
         if not is_running:
             return
         time.sleep(seconds)
-
-
-def _scale(run: Run) -> float:
-    """The largest value a key token can have: ktae.scale, 1 where run.json does not say."""
-    config = run.info.get("config")
-    ktae = config.get("ktae") if isinstance(config, dict) else None
-    scale = ktae.get("scale") if isinstance(ktae, dict) else None
-    return float(scale) if isinstance(scale, int | float) and scale > 0 else 1.0
 
 
 def _overview(run: Run, notes: list[str]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-FORMAT = 1
+from openrlhf_ktae.run_folder import FORMAT
+
 ROLLOUT_COLUMNS = ("group", "rollout", "response", "correct", "token_ids", "tokens", "key_token_value")
 TOKEN_COLUMNS = ("group", "token_id", "token", "a", "b", "c", "d", "m_c", "m_w", "value")
 _STEP_FILE = re.compile(r"step_(\d+)(_tokens)?\.parquet")
@@ -39,6 +40,18 @@ class Run:
     @property
     def status(self) -> str:
         return str(self.info.get("status", "unknown"))
+
+    def option(self, section: str, name: str) -> Any:
+        """An option as run.json has it, None where it does not say."""
+        config = self.info.get("config")
+        options = config.get(section) if isinstance(config, dict) else None
+        return options.get(name) if isinstance(options, dict) else None
+
+    @property
+    def scale(self) -> float:
+        """The largest value a key token can have: ktae.scale, 1 where run.json does not say."""
+        scale = self.option("ktae", "scale")
+        return float(scale) if isinstance(scale, int | float) and scale > 0 else 1.0
 
     @property
     def last_step(self) -> int:

@@ -7,12 +7,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from openrlhf_ktae.report.groups import VALUE_BOUNDS
+
 COLUMNS = 96
 """Characters per line."""
 ROLLOUTS = 4
 LINES = 24
 """Lines per rollout; a longer one is cut and says so."""
-BOUNDS = (0.1, 0.25, 0.5, 0.75)
 POSITIVE = ("#e3f4ee", "#bde5d6", "#87d0b5", "#52b794")
 NEGATIVE = ("#fdece5", "#fbd0c0", "#f6a78e", "#ee7f5d")
 _POINTS = 7.0
@@ -20,9 +21,10 @@ _WIDTH, _HEIGHT = 0.602 * _POINTS / 72, 1.75 * _POINTS / 72
 """Inches of a character cell: DejaVu Sans Mono is 0.602 em wide."""
 
 
-def draw_map(view: dict[str, Any], rollouts: int = ROLLOUTS) -> Figure:
+def draw_map(view: dict[str, Any], scale: float = 1.0, rollouts: int = ROLLOUTS) -> Figure:
     """The group's map with the first correct and the first wrong rollouts, `rollouts` in all.
 
+    Colours are by share of `scale`, the most a value can be (ktae.scale), as on the page.
     Positive values are underlined, negative ones overlined, thicker the stronger, so that the map reads without hue.
     """
     chosen = _choose(view["rollouts"], rollouts)
@@ -39,7 +41,7 @@ def draw_map(view: dict[str, Any], rollouts: int = ROLLOUTS) -> Figure:
         axes.text(0, row + 0.5, title, fontsize=_POINTS, weight="bold", va="center", parse_math=False)
         for offset, line in enumerate(lines, start=1):
             for column, text, value in line:
-                _draw_piece(axes, row + offset, column, text, value)
+                _draw_piece(axes, row + offset, column, text, value / scale)
         row += len(lines) + 2
     return figure
 
@@ -79,7 +81,7 @@ def _lines(view: dict[str, Any], rollout: dict[str, Any]) -> list[list[tuple[int
 
 
 def _draw_piece(axes: Axes, row: int, column: int, text: str, value: float) -> None:
-    level = sum(abs(value) >= bound for bound in BOUNDS)
+    level = sum(abs(value) >= bound for bound in VALUE_BOUNDS)
     if level:
         colour = (POSITIVE if value > 0 else NEGATIVE)[level - 1]
         axes.add_patch(Rectangle((column + 0.04, row + 0.08), len(text) - 0.08, 0.84, color=colour, lw=0))

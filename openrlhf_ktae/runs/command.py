@@ -11,8 +11,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from openrlhf_ktae.files import write_json
 from openrlhf_ktae.recipe import RunConfig, resolve
-from openrlhf_ktae.run_folder import EXIT_STOPPED, FORMAT, RunFolder, git_commit, installed_versions, now, write_json
+from openrlhf_ktae.run_folder import EXIT_STOPPED, FORMAT, RunFolder, git_commit, installed_versions, now
 from openrlhf_ktae.runs.preflight import check_batches, local_files, preflight
 from openrlhf_ktae.runs.summary import summarize, summary_table
 from openrlhf_ktae.runs.supervise import Interrupted, failure_reason, supervise

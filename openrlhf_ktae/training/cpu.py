@@ -11,32 +11,24 @@ import sys
 import types
 from typing import Any
 
+from openrlhf_ktae import cpu_vllm
+
 ENVIRONMENT = {
+    **cpu_vllm.ENVIRONMENT,
+    **cpu_vllm.QUIET,
     # DeepSpeed takes gloo and probes no CUDA.
     "DS_ACCELERATOR": "cpu",
-    # Policy, reference and vLLM share the cores; two threads each is up to 10x slower.
-    "OMP_NUM_THREADS": "1",
-    # "auto" would pin every engine to core 0.
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    # Compiling vLLM's sampler and OpenRLHF's entropy costs 22 s at the first step.
-    "TORCHDYNAMO_DISABLE": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    "VLLM_NO_USAGE_STATS": "1",
     # Ray leaves the visible-devices variables alone for actors without a real GPU.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # The model runs in the engine's process. vLLM's own choice on CPU (platforms/cpu.py:273) is one more process behind
-    # a queue whose reader spins for a second after every message, on a core the policy trains on.
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     # Activations of a few MiB stay in the heap; else every operation maps, zeroes and unmaps its result.
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
-    "VLLM_LOGGING_LEVEL": "WARNING",
 }
 """Environment of every process of a run on CPU."""
 
 ENGINE: dict[str, Any] = {
-    # Without a size vLLM reserves gpu_memory_utilization x RAM for its key-value cache.
-    "kv_cache_memory_bytes": 256 * 2**20,
+    "kv_cache_memory_bytes": cpu_vllm.KV_CACHE_BYTES,
     # The smallest block vLLM takes on CPU; its default of 128 tokens spreads short texts over memory.
     "block_size": 32,
     # vLLM's default here (128, engine/arg_utils.py) decodes the quickstart's 256 responses in two rounds.

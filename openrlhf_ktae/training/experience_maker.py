@@ -107,7 +107,7 @@ class KtaeExperienceMaker(RemoteExperienceMaker):
         for experience in experiences:
             _add(experience, values)
         self.key_token_values = values
-        self.metrics = batch_diagnostics(values, batch.mask, batch.correct, batch.group)
+        self.metrics = batch_diagnostics(values, batch.mask, batch.correct, batch.group, self.ktae.scale)
         self.metrics["timing/ktae"] = time.perf_counter() - start
         return experiences
 

@@ -12,6 +12,7 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 
 from openrlhf_ktae.advantage import token_statistics
 from openrlhf_ktae.config import KtaeConfig
+from openrlhf_ktae.files import replacing
 from openrlhf_ktae.training.experience_maker import RolloutBatch
 
 _GRADER_METRICS = {
@@ -94,9 +95,8 @@ def write_rollouts(
 
 
 def _write(table: pa.Table, path: Path) -> None:
-    part = path.with_name(path.name + ".part")
-    pq.write_table(table, part, compression="zstd")
-    part.replace(path)
+    with replacing(path) as part:
+        pq.write_table(table, part, compression="zstd")
 
 
 _ROLLOUT_SCHEMA = pa.schema(

@@ -134,7 +134,7 @@ def free_port():
 
 @pytest.fixture(scope="module")
 def server(model):
-    from eval.backends.engine import CPU_ENVIRONMENT
+    from openrlhf_ktae import cpu_vllm
 
     port = free_port()
     arguments = ["--model", str(model), "--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(port)]
@@ -142,7 +142,7 @@ def server(model):
     arguments += ["--kv-cache-memory-bytes", str(256 * 2**20)]
     process = subprocess.Popen(
         [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *arguments],
-        env={**ENVIRONMENT, **CPU_ENVIRONMENT}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env={**ENVIRONMENT, **cpu_vllm.ENVIRONMENT}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,
     )  # fmt: skip
 

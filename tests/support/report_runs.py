@@ -235,7 +235,7 @@ def write_rollouts(
     statistics["token"] = pa.array([names[int(number)] for number in statistics["token_id"].to_pylist()])
     statistics["step"] = pa.array([step] * len(statistics["token"]), pa.int32())
     pq.write_table(pa.table(statistics), folder / "rollouts" / f"step_{step:05d}_tokens.parquet")
-    return batch_diagnostics(values, mask, correct, group_ids)
+    return batch_diagnostics(values, mask, correct, group_ids, config.scale)
 
 
 def _response(rng: random.Random, x: int, y: int, is_correct: bool, tokens: int) -> str:

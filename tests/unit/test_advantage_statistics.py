@@ -91,6 +91,13 @@ def test_diagnostics_worked_by_hand():
     })  # fmt: skip
 
 
+def test_key_and_saturated_tokens_are_shares_of_the_scale():
+    values = torch.tensor([[0.06, 0.04, 0.496, 0.49]])
+    found = batch_diagnostics(values, torch.ones(1, 4), torch.tensor([1]), torch.tensor([0]), scale=0.5)
+    assert found["ktae/key_token_frac"] == pytest.approx(3 / 4)
+    assert found["ktae/saturated_frac"] == pytest.approx(1 / 4)
+
+
 def test_diagnostics_of_no_tokens_are_nan_and_never_an_error():
     found = batch_diagnostics(torch.zeros(2, 0), torch.zeros(2, 0), torch.tensor([1, 1]), torch.tensor([0, 1]))
     assert found.pop("ktae/degenerate_group_frac") == 1.0

@@ -9,8 +9,10 @@ from report_runs import write_run
 from typer.testing import CliRunner
 
 from openrlhf_ktae.cli import app
+from openrlhf_ktae.report.bundle import key_share
 from openrlhf_ktae.report.export import moving_average
 from openrlhf_ktae.report.groups import read_groups
+from openrlhf_ktae.report.run_folder import read_run
 from openrlhf_ktae.report.token_figure import COLUMNS, NEGATIVE, POSITIVE, draw_map
 
 
@@ -58,6 +60,19 @@ def test_map_draws_every_character_in_its_cell_and_colours_by_sign(run):
 
     drawn = {to_hex(patch.get_facecolor()) for patch in axes.patches}
     assert drawn & set(POSITIVE) and drawn & set(NEGATIVE)
+
+
+def test_a_key_token_is_the_same_in_metric_page_and_figure_at_any_scale(tmp_path):
+    runs = [
+        read_run(write_run(tmp_path / str(scale), steps=1, rollout_steps=(1,), groups=1, size=4, scale=scale))
+        for scale in (1.0, 0.25)
+    ]
+    views = [read_groups(run.rollout_files[1], run.token_files[1], [0])[0] for run in runs]
+    shares = [key_share(view, run.scale) for view, run in zip(views, runs, strict=True)]
+    assert shares[0] == shares[1] > 0
+    assert shares[1] == pytest.approx(runs[1].train[0]["ktae/key_token_frac"], abs=1e-3)
+    coloured = [len(draw_map(view, run.scale).axes[0].patches) for view, run in zip(views, runs, strict=True)]
+    assert coloured[0] == coloured[1] > 0
 
 
 def test_moving_average_starts_at_the_first_value_and_keeps_gaps():

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from openrlhf_ktae.run_folder import FORMAT, RunFolder, write_json
+from openrlhf_ktae.files import write_json
+from openrlhf_ktae.run_folder import FORMAT, RunFolder
 from openrlhf_ktae.runs.command import train_command
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "recipes" / "quickstart"

@@ -10,7 +10,8 @@ import time
 import psutil
 import pytest
 
-from openrlhf_ktae.run_folder import MetricsLog, RunFolder, git_commit, write_json
+from openrlhf_ktae.files import write_json
+from openrlhf_ktae.run_folder import MetricsLog, RunFolder, git_commit
 from openrlhf_ktae.runs.command import format_line
 from openrlhf_ktae.runs.summary import summarize
 from openrlhf_ktae.runs.supervise import Interrupted, _signals, end_session, failure_reason

@@ -5,23 +5,23 @@ import math
 import torch
 
 from openrlhf_ktae.advantage.estimator.inputs import check_mask, check_rollouts
+from openrlhf_ktae.config import KEY_TOKEN_SHARE
 
-KEY_TOKEN_THRESHOLD = 0.1
-"""Tokens with |K| above this count as key tokens."""
-SATURATED_THRESHOLD = 0.99
-"""Tokens with |K| above this are saturated."""
+SATURATED_SHARE = 0.99
+"""Tokens with |K| above this share of the scale are saturated."""
 _BLOCK_POSITIONS = 2**20
 
 
 def batch_diagnostics(
-    values: torch.Tensor, mask: torch.Tensor, correct: torch.Tensor, group: torch.Tensor
+    values: torch.Tensor, mask: torch.Tensor, correct: torch.Tensor, group: torch.Tensor, scale: float = 1.0
 ) -> dict[str, float]:
     """Summary of key-token values over the tokens under the mask; a mean over no tokens is NaN.
 
-    values: (N, T) from `key_token_values`; mask (N, T), correct (N,), group (N,) as there. The thresholds are
-    absolute: with a scale other than 1, `saturated_frac` speaks of |scale * K|.
+    values: (N, T) from `key_token_values`; mask (N, T), correct (N,), group (N,) as there; scale: the one of the
+    values, which is the most that |K| can be.
 
-    ktae/key_token_frac: share of tokens with |K| > 0.1. ktae/saturated_frac: share with |K| > 0.99.
+    ktae/key_token_frac: share of tokens with |K| > KEY_TOKEN_SHARE x scale. ktae/saturated_frac: with |K| >
+    SATURATED_SHARE x scale.
     ktae/value_mean_correct, _wrong: mean K over the tokens of correct and of wrong rollouts.
     ktae/value_abs_mean_correct, _wrong, ktae/value_abs_mean: mean |K|, per class and over all.
     ktae/degenerate_group_frac: share of groups whose rollouts are all correct or all wrong, so that K = 0.
@@ -42,8 +42,8 @@ def batch_diagnostics(
         size = part.abs()
         sums = per_row[first : first + block]
         sums[:, 0] = mask[first : first + block].sum(dim=1)
-        sums[:, 1] = (size > KEY_TOKEN_THRESHOLD).sum(dim=1)
-        sums[:, 2] = (size > SATURATED_THRESHOLD).sum(dim=1)
+        sums[:, 1] = (size > KEY_TOKEN_SHARE * scale).sum(dim=1)
+        sums[:, 2] = (size > SATURATED_SHARE * scale).sum(dim=1)
         sums[:, 3] = part.sum(dim=1, dtype=torch.float64)
         sums[:, 4] = size.sum(dim=1, dtype=torch.float64)
     sums = per_row.cpu().numpy()

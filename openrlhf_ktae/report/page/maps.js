@@ -1,6 +1,8 @@
 // Key-token maps. A rollout is cut into chunks at line ends; only chunks in or near sight hold elements.
 const CHUNK = 160, CHUNK_LIMIT = 420;
-const BOUNDS = { value: [0.1, 0.25, 0.5, 0.75], advantage: [0.1, 0.25, 0.5, 0.75], probability: [0.9, 0.6, 0.3, 0.1] };
+const MODES = ["value", "advantage", "probability"];
+const PROBABILITY_BOUNDS = [0.9, 0.6, 0.3, 0.1];
+const boundsOf = (mode) => (mode === "probability" ? PROBABILITY_BOUNDS : groupIndex.bounds);
 const map = { view: null, entry: null, cards: [], mode: "value", limit: 1, shown: null, pinned: null };
 const highlight = new CSSStyleSheet();
 document.adoptedStyleSheets = [...document.adoptedStyleSheets, highlight];
@@ -25,7 +27,7 @@ function shownNumbers(rollout) {
 // Class of a number: p1..p4 and n1..n4 for signed numbers, s1..s4 for improbable tokens, "" for little to say.
 function shade(number) {
   if (number == null) return "";
-  const bounds = BOUNDS[map.mode];
+  const bounds = boundsOf(map.mode);
   if (map.mode === "probability") {
     const level = bounds.filter((bound) => number < bound).length;
     return level ? `s${level}` : "";
@@ -180,7 +182,7 @@ function recolour() {
 function drawLegend() {
   const legend = $("legend");
   const sample = (name, text) => make("span", { class: "legend-item" }, make("span", { class: `tok ${name}`, "aria-hidden": "true", text: "token" }), text);
-  const bounds = BOUNDS[map.mode];
+  const bounds = boundsOf(map.mode);
   if (map.view.rollouts.every((rollout) => shownNumbers(rollout) == null)) legend.replaceChildren(make("span", { text: "The run did not write these numbers." }));
   else if (map.mode === "probability") legend.replaceChildren(sample("", `at least ${bounds[0]}`), ...bounds.map((bound, i) => sample(`s${i + 1}`, `below ${bound}`)));
   else {

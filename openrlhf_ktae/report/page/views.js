@@ -8,7 +8,7 @@ function readAddress() {
   if (!VIEWS.includes(name)) return null;
   const parts = new URLSearchParams(query ?? "");
   const numbers = Object.fromEntries(["run", "step", "group", "token", "rollout", "position"].filter((key) => /^\d+$/.test(parts.get(key) ?? "")).map((key) => [key, Number(parts.get(key))]));
-  return { view: name, colour: parts.get("colour") in BOUNDS ? parts.get("colour") : "value", ...numbers };
+  return { view: name, colour: MODES.includes(parts.get("colour")) ? parts.get("colour") : "value", ...numbers };
 }
 
 function address() {

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from openrlhf_ktae.files import replacing
 from openrlhf_ktae.tasks.math.benchmarks import Problem
 from openrlhf_ktae.tasks.math.sources import SourceRow
 from openrlhf_ktae.tasks.math.templates import Template
@@ -123,7 +124,5 @@ def _row(prompt: str, answers: Collection[str], datasource: str) -> dict[str, st
 def write_prompts(rows: Iterable[dict[str, str]], path: Path) -> None:
     """Writes JSON lines; the same rows give the same bytes, and a file is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    with unfinished.open("w", encoding="utf-8", newline="\n") as file:
+    with replacing(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    unfinished.replace(path)

@@ -1,0 +1,20 @@
+"""What vLLM needs on a machine without a GPU, in training and in evaluation. Imports neither torch nor vLLM."""
+
+ENVIRONMENT = {
+    # The engines share the cores with other processes; two threads each is up to 10x slower.
+    "OMP_NUM_THREADS": "1",
+    # "auto" would pin every engine to core 0.
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    # Compiling vLLM's sampler (and, in training, OpenRLHF's entropy) costs 22 s at the first step.
+    "TORCHDYNAMO_DISABLE": "1",
+    # The model runs in the engine's process. vLLM's own choice on CPU (platforms/cpu.py:273) is one more process behind
+    # a queue whose reader spins for a second after every message, on a core that others need.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+}
+"""Environment of a process that holds an engine."""
+
+QUIET = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
+"""Environment of a quiet engine, on any machine."""
+
+KV_CACHE_BYTES = 256 * 2**20
+"""Without a size vLLM reserves gpu_memory_utilization x RAM for its key-value cache."""
