@@ -1,4 +1,4 @@
-"""The examples of docs/adapters against the real packages.
+"""The adapters against the real packages.
 
 TRL fits into this project's environment. verl does not (verl 0.9.1 wants transformers < 5.11): install it and what it
 imports into a folder of its own, and name that in OPENRLHF_KTAE_VERL; docs/estimator.md has the commands.
@@ -18,7 +18,7 @@ TRL = """
 import torch
 from datasets import Dataset
 from trl import GRPOConfig
-from trl_grpo import KtaeGRPOTrainer
+from openrlhf_ktae.adapters.trl import KtaeGRPOTrainer
 from openrlhf_ktae.advantage import KtaeConfig, key_token_values
 from openrlhf_ktae.tasks.tiny_model import make_model, make_tokenizer
 
@@ -62,11 +62,13 @@ for batch, correct in taken:
     assert (spread.abs() < 1e-4).all(), spread
     differs |= bool(values.any())
 assert differs, "no group had right and wrong answers"
+logged = [line for line in trainer.state.log_history if "ktae/key_token_frac" in line]
+assert len(logged) == 2 and max(line["ktae/value_abs_mean"] for line in logged) > 0, trainer.state.log_history
 """
 
 VERL = """
 import numpy as np, pytest, torch
-import verl_ktae
+import openrlhf_ktae.adapters.verl
 from verl import DataProto
 from verl.trainer.ppo import core_algos, ray_trainer
 from openrlhf_ktae.advantage import KtaeConfig, key_token_values
@@ -91,6 +93,13 @@ group = torch.arange(8) % 2
 values = key_token_values(ids, mask, torch.tensor(acc), group, KtaeConfig(gamma=0.01))
 assert values.any()
 assert torch.equal(found.batch["advantages"], rollout + values)
+everything = {"prompts": ids, "attention_mask": torch.cat([mask, mask], 1), "token_level_scores": rewards}
+for name, column in everything.items():
+    found.batch[name] = column
+metrics = ray_trainer.compute_data_metrics(batch=found, use_critic=False)
+assert metrics["ktae/value_abs_mean"] == pytest.approx(values[mask.bool()].abs().mean().item())
+assert "critic/advantages/mean" in metrics
+assert "ktae/value_abs_mean" not in ray_trainer.compute_data_metrics(batch=found, use_critic=False)
 plain = ray_trainer.compute_advantage(data(acc=acc), adv_estimator="grpo", config=config)
 assert torch.equal(plain.batch["advantages"], rollout)
 with pytest.raises(ValueError, match="acc: the reward function"):
@@ -111,7 +120,7 @@ def test_the_adapter_trains_on_key_token_advantages_in(package, variable, code, 
     folder = os.environ.get(variable)
     if folder is None and find_spec(package) is None:
         pytest.skip(f"{package} is not installed; install it or set {variable} to a folder that holds it")
-    paths = [str(ROOT), str(ROOT / "docs" / "adapters"), *([folder] if folder else [])]
+    paths = [str(ROOT), *([folder] if folder else [])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=500

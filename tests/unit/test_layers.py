@@ -19,6 +19,7 @@ ALLOWED = {
     "run_folder": {"files"},
     "recipe": {"config", "openrlhf_options"},
     "advantage": {"config", "advantage"},
+    "adapters": {"advantage"},
     "reward": {"config", "reward"},
     "tasks": {"config", "files", "reward", "tasks"},
     "report": {"config", "files", "run_folder", "advantage", "report"},

@@ -1,8 +1,11 @@
 """Key-token advantages in verl (written for verl 0.9.1): import this module, then set `algorithm.adv_estimator=ktae`.
 
+    import openrlhf_ktae.adapters.verl
+
 A registered estimator is given the rewards, mask and prompt of every rollout, but not its tokens. They are handed on
-here by wrapping `verl.trainer.ppo.ray_trainer.compute_advantage`. That serves RayPPOTrainer (`trainer.use_v1=False`);
-the newer trainer leaves `responses` out of what it fetches for advantages, so there it stops with an error.
+here by wrapping `verl.trainer.ppo.ray_trainer.compute_advantage`, and the metrics `ktae/*` (docs/runs.md) join verl's
+own by wrapping `compute_data_metrics` there. That serves RayPPOTrainer (`trainer.use_v1=False`); the newer trainer leaves
+`responses` out of what it fetches for advantages, so there it stops with an error.
 """
 
 from contextvars import ContextVar
@@ -11,11 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from verl.trainer.ppo import core_algos, ray_trainer
+from verl.trainer.ppo import core_algos, ray_trainer  # pyright: ignore[reportMissingImports]
 
-from openrlhf_ktae.advantage import KtaeConfig, key_token_values
+from openrlhf_ktae.advantage import KtaeConfig, batch_diagnostics, key_token_values
 
 _batch: ContextVar[Any] = ContextVar("batch")
+_measured: dict[str, float] = {}
+"""Metrics of the step whose advantages were computed last; the trainer is one process and takes step after step."""
 
 
 @core_algos.register_adv_est("ktae")
@@ -39,12 +44,12 @@ def ktae_advantage(
     advantages, _returns = core_algos.compute_grpo_outcome_advantage(
         token_level_rewards, response_mask, index, norm_adv_by_std_in_grpo=normalise
     )
-    options = {} if config is None else config.get("ktae", None) or {}
+    options = KtaeConfig(**({} if config is None else config.get("ktae", None) or {}))
     correct = torch.as_tensor(data.non_tensor_batch["acc"].astype(np.float32))
-    _names, group = np.unique(index.astype(str), return_inverse=True)
-    values = key_token_values(
-        data.batch["responses"], response_mask, correct, torch.from_numpy(group.reshape(-1)), KtaeConfig(**options)
-    )
+    _names, numbers = np.unique(index.astype(str), return_inverse=True)
+    group = torch.from_numpy(numbers.reshape(-1))
+    values = key_token_values(data.batch["responses"], response_mask, correct, group, options)
+    _measured.update(batch_diagnostics(values, response_mask, correct, group, options.scale))
     advantages = advantages + values.to(advantages.dtype)
     return advantages, advantages
 
@@ -61,4 +66,15 @@ def _hand_on_the_batch(compute_advantage: Any) -> Any:
     return with_batch
 
 
+def _add_our_metrics(compute_data_metrics: Any) -> Any:
+    @wraps(compute_data_metrics)
+    def with_ours(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        metrics = {**compute_data_metrics(*args, **kwargs), **_measured}
+        _measured.clear()
+        return metrics
+
+    return with_ours
+
+
 ray_trainer.compute_advantage = _hand_on_the_batch(ray_trainer.compute_advantage)
+ray_trainer.compute_data_metrics = _add_our_metrics(ray_trainer.compute_data_metrics)

@@ -1,16 +1,20 @@
 """Key-token advantages in TRL's GRPOTrainer (written for TRL 1.16): use KtaeGRPOTrainer in its place.
 
+    from openrlhf_ktae.adapters.trl import KtaeGRPOTrainer
+
     trainer = KtaeGRPOTrainer(model=..., reward_funcs=[is_right, is_short], args=..., train_dataset=...)
 
 The first reward function must say whether the answer is right, as 0 or 1; others may shape the reward as they like.
+The metrics ``ktae/*`` (docs/runs.md) are logged beside TRL's own.
 """
 
+import math
 from typing import Any
 
 import torch
 from trl import GRPOTrainer
 
-from openrlhf_ktae.advantage import KtaeConfig, key_token_values
+from openrlhf_ktae.advantage import KtaeConfig, batch_diagnostics, key_token_values
 
 
 class KtaeGRPOTrainer(GRPOTrainer):
@@ -37,9 +41,13 @@ class KtaeGRPOTrainer(GRPOTrainer):
             self.accelerator.gather(self.accelerator.pad_across_processes(tensor, dim=1))
             for tensor in (batch["completion_ids"], mask)
         )
-        size = self.num_generations if self.model.training else self.num_generations_eval
-        group = torch.arange(len(ids)) // size
+        mode = "train" if self.model.training else "eval"
+        group = torch.arange(len(ids)) // (self.num_generations if mode == "train" else self.num_generations_eval)
         values = key_token_values(ids, everyones_mask, self._correct, group, self.ktae_config)
+        measured = batch_diagnostics(values, everyones_mask, self._correct, group, self.ktae_config.scale)
+        for name, value in measured.items():
+            if math.isfinite(value):  # without a wrong rollout its mean is none
+                self._metrics[mode][name].append(value)
         first = self.accelerator.process_index * len(mask)
         values = values[first : first + len(mask), : mask.shape[1]]
         batch["advantages"] = batch["advantages"][:, None] * mask + values
