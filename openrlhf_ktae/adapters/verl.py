@@ -1,11 +1,11 @@
-"""Key-token advantages in verl (written for verl 0.9.1): import this module, then set `algorithm.adv_estimator=ktae`.
+"""Key-token advantages in verl (written for verl 0.9.1): have verl import this module, and set `algorithm.adv_estimator=ktae`.
 
-    import openrlhf_ktae.adapters.verl
+    VERL_USE_EXTERNAL_MODULES=openrlhf_ktae.adapters.verl python -m verl.trainer.main_ppo ...
 
 A registered estimator is given the rewards, mask and prompt of every rollout, but not its tokens. They are handed on
 here by wrapping `verl.trainer.ppo.ray_trainer.compute_advantage`, and the metrics `ktae/*` (docs/runs.md) join verl's
-own by wrapping `compute_data_metrics` there. That serves RayPPOTrainer (`trainer.use_v1=False`); the newer trainer leaves
-`responses` out of what it fetches for advantages, so there it stops with an error.
+own by wrapping `compute_data_metrics` there. That serves RayPPOTrainer (`trainer.use_v1=False`); the newer trainer
+leaves `responses` out of what it fetches for advantages, so there it stops with an error.
 """
 
 from contextvars import ContextVar

@@ -68,7 +68,8 @@ assert len(logged) == 2 and max(line["ktae/value_abs_mean"] for line in logged) 
 
 VERL = """
 import numpy as np, pytest, torch
-import openrlhf_ktae.adapters.verl
+import os
+os.environ["VERL_USE_EXTERNAL_MODULES"] = "openrlhf_ktae.adapters.verl"
 from verl import DataProto
 from verl.trainer.ppo import core_algos, ray_trainer
 from openrlhf_ktae.advantage import KtaeConfig, key_token_values
