@@ -1,4 +1,4 @@
-"""Key-token advantages in verl (written for verl 0.9.1): have verl import this module, and set `algorithm.adv_estimator=ktae`.
+"""Key-token advantages in verl (written for verl 0.9.1): let it import this module, set algorithm.adv_estimator=ktae.
 
     VERL_USE_EXTERNAL_MODULES=openrlhf_ktae.adapters.verl python -m verl.trainer.main_ppo ...
 
