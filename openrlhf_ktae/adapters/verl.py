@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from verl.trainer.ppo import core_algos, ray_trainer  # pyright: ignore[reportMissingImports]
+from verl.trainer.ppo import core_algos, ray_trainer
 
 from openrlhf_ktae.advantage import KtaeConfig, batch_diagnostics, key_token_values
 
