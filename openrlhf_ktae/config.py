@@ -119,6 +119,10 @@ class RunOptions(Options):
     evaluate_first: bool = True
     """Evaluate before the first step too, so that a run shows where it started."""
 
+    max_restarts: int = Field(default=3, ge=0)
+    """How often a run goes on by itself from its last checkpoint after a process died; 0 leaves it to a person. It ends
+    when two attempts in a row fail in the same step, and after failures that another attempt cannot change."""
+
 
 class RewardConfig(Options):
     """Options of the reward function (section ``grader``)."""

@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import time
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,16 @@ def git_commit(folder: Path) -> str | None:
         return None
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why an attempt to train ended."""
+
+    reason: str
+    """One sentence without its full stop."""
+    may_pass: bool
+    """Whether another attempt may get further."""
+
+
 class RunFolder:
     """Paths and files of one run."""
 
@@ -57,6 +68,7 @@ class RunFolder:
         self.log_file = self.path / "train.log"
         self.stop_file = self.path / "stop"
         self.summary_file = self.path / "summary.json"
+        self.failure_file = self.path / "failure.json"
 
     def read(self) -> dict[str, Any]:
         """The content of run.json."""
@@ -66,12 +78,19 @@ class RunFolder:
         """Changes entries of run.json."""
         write_json(self.run_json, self.read() | changes)
 
-    def has_checkpoint(self) -> bool:
-        """Whether there is a checkpoint to go on from (trainer/ppo_trainer.py:434 looks in the same place)."""
-        if not self.run_json.is_file():
-            return False
-        path = self.read()["config"]["openrlhf"].get("ckpt.path")
-        return path is not None and (Path(path) / "_actor" / "latest").is_file()
+    def write_failure(self, failure: Failure) -> None:
+        """Notes why the launcher ends, for the process that started it."""
+        write_json(self.failure_file, asdict(failure))
+
+    def read_failure(self) -> Failure | None:
+        """What `write_failure` noted in this attempt, if it could."""
+        if not self.failure_file.is_file():
+            return None
+        return Failure(**json.loads(self.failure_file.read_text(encoding="utf-8")))
+
+    def last_step(self) -> int:
+        """The last step in metrics.jsonl; 0 before the first."""
+        return max((line["step"] for line in self.metrics() if line["kind"] == "train"), default=0)
 
     def metrics(self) -> list[dict[str, Any]]:
         """All complete lines of metrics.jsonl so far."""

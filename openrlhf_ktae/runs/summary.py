@@ -1,6 +1,7 @@
 """What a finished run achieved, from its metrics alone."""
 
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
@@ -14,12 +15,15 @@ _PHASES = {
 }
 
 
-def summarize(lines: list[dict[str, Any]], seconds: dict[str, float]) -> dict[str, Any]:
+def summarize(
+    lines: list[dict[str, Any]], seconds: dict[str, float], restarts: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
     """Summary of a run.
 
     Args:
         lines: metrics.jsonl.
         seconds: phases outside training, by name (preparation, start).
+        restarts: what run.json says about them.
     """
     steps = [line for line in lines if line["kind"] == "train"]
     evaluations = [line for line in lines if line["kind"] == "eval"]
@@ -28,6 +32,7 @@ def summarize(lines: list[dict[str, Any]], seconds: dict[str, float]) -> dict[st
     summary: dict[str, Any] = {
         "steps": steps[-1]["step"] if steps else 0,
         "step_seconds_median": round(statistics.median(step_seconds), 3) if step_seconds else None,
+        "restarts": len(restarts),
         "seconds": {name: round(value, 2) for name, value in (seconds | phases).items()},
     }
     if evaluations:
@@ -58,6 +63,8 @@ def summary_table(summary: dict[str, Any]) -> Table:
             table.add_row(label, *("-" if value is None else format(value, form) for value in values))
     table.add_section()
     table.add_row("steps", "", str(summary["steps"]))
+    if summary["restarts"]:
+        table.add_row("restarts", "", str(summary["restarts"]))
     if summary["step_seconds_median"]:
         table.add_row("seconds per step (median)", "", f"{summary['step_seconds_median']:.2f}")
     for phase, seconds in summary["seconds"].items():

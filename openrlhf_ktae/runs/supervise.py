@@ -1,22 +1,17 @@
-"""Starts the launcher in a process of its own, shows a line a step, and ends everything it started."""
+"""Starts the launcher in a process of its own, follows its metrics, and ends everything it started."""
 
-import os
-import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-import psutil
-
+from openrlhf_ktae.processes import end_session
 from openrlhf_ktae.run_folder import RunFolder
 
 _POLL_SECONDS = 0.2
-_SHUTDOWN_SECONDS = 20
-_EXCEPTION_LINE = re.compile(r"^(?:\(\w+ pid=\d+\) )?((?:\w+\.)*\w*(?:Error|Exception)(?:\(\w+\))?: .+)$")
 
 
 class Interrupted(Exception):
@@ -24,22 +19,21 @@ class Interrupted(Exception):
 
 
 def supervise(folder: RunFolder, on_line: Callable[[dict[str, Any]], None]) -> int:
-    """Runs ``openrlhf_ktae.training.launch`` on ``folder`` and follows its metrics.
+    """Runs ``openrlhf_ktae.training.launch`` on ``folder`` and follows its metrics; nothing started here stays.
 
-    Its output goes to train.log. SIGUSR1 asks for a checkpoint and an early end. Ctrl-C and SIGTERM end the run;
-    nothing that was started here stays.
+    Its output goes to train.log.
 
     Args:
         on_line: called with every new line of metrics.jsonl.
 
     Returns:
-        the launcher's exit code.
+        the launcher's exit code; negative: the signal that ended it.
 
     Raises:
-        Interrupted: after Ctrl-C or SIGTERM, when everything has ended.
+        Interrupted: after Ctrl-C or SIGTERM (`signals`), when everything has ended.
     """
     shown = len(folder.metrics())
-    with folder.log_file.open("ab") as log, _signals(folder):
+    with folder.log_file.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "openrlhf_ktae.training.launch", str(folder.path)],
             stdout=log,
@@ -54,7 +48,8 @@ def supervise(folder: RunFolder, on_line: Callable[[dict[str, Any]], None]) -> i
                 time.sleep(_POLL_SECONDS)
             _show_new(folder, shown, on_line)
         finally:
-            end_session(process)
+            with _unimpressed():
+                end_session(process)
     return process.returncode
 
 
@@ -67,57 +62,29 @@ def _show_new(folder: RunFolder, shown: int, on_line: Callable[[dict[str, Any]],
 
 
 @contextmanager
-def _signals(folder: RunFolder):
+def signals(folder: RunFolder) -> Iterator[None]:
+    """Inside, Ctrl-C and SIGTERM raise `Interrupted`, and SIGUSR1 asks for a checkpoint and an early end."""
+
     def interrupt(*_):
         raise Interrupted
 
     def stop(*_):
         folder.stop_file.touch()
 
-    handlers = {signal.SIGINT: interrupt, signal.SIGTERM: interrupt, signal.SIGUSR1: stop}
+    with _handling({signal.SIGINT: interrupt, signal.SIGTERM: interrupt, signal.SIGUSR1: stop}):
+        yield
+
+
+def _unimpressed():
+    """Inside, a second Ctrl-C does not leave half of the processes behind; ending them takes seconds."""
+    return _handling({signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_IGN})
+
+
+@contextmanager
+def _handling(handlers: dict[signal.Signals, Any]) -> Iterator[None]:
     previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def end_session(launcher: subprocess.Popen) -> None:
-    """Ends a launcher and everything it started, gently first.
-
-    Ray's daemons and workers, and vLLM's processes, outlive the launcher for a while and have other parents by then;
-    all of them stay in the session that was made for the launcher.
-    """
-    if launcher.poll() is None:
-        launcher.terminate()
-        try:
-            launcher.wait(_SHUTDOWN_SECONDS)
-        except subprocess.TimeoutExpired:
-            launcher.kill()
-            launcher.wait()
-    _, alive = psutil.wait_procs(_session_members(launcher.pid), timeout=5)
-    while alive:
-        for straggler in alive:
-            with suppress(psutil.NoSuchProcess):
-                straggler.kill()
-        psutil.wait_procs(alive, timeout=5)
-        alive = _session_members(launcher.pid)
-
-
-def _session_members(session: int) -> list[psutil.Process]:
-    members = []
-    for process in psutil.process_iter():
-        with suppress(psutil.NoSuchProcess, ProcessLookupError):
-            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
-                members.append(process)
-    return members
-
-
-def failure_reason(folder: RunFolder) -> str | None:
-    """The last exception's message in train.log."""
-    if not folder.log_file.exists():
-        return None
-    text = folder.log_file.read_text(encoding="utf-8", errors="replace")
-    matches = [match[1] for line in text.splitlines() if (match := _EXCEPTION_LINE.match(line.strip()))]
-    return matches[-1] if matches else None

@@ -9,12 +9,18 @@ import os
 import runpy
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 from openrlhf_ktae.config import KtaeConfig, RunOptions
-from openrlhf_ktae.run_folder import EXIT_STOPPED, RunFolder
+from openrlhf_ktae.processes import kill_session
+from openrlhf_ktae.run_folder import EXIT_STOPPED, RunFolder, now
 from openrlhf_ktae.training import cpu
+
+_PARENT_SECONDS = 1.0
+"""How often the launcher looks whether the process that supervises it is still there."""
 
 _PASSED_ON = ("TOKENIZERS_PARALLELISM", "NCCL_DEBUG", "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS", "HF_HUB_OFFLINE", "HF_HOME")
 
@@ -60,7 +66,7 @@ def start_ray(run: RunOptions, environment: dict[str, str]) -> None:
 
 
 def launch(folder: RunFolder) -> int:
-    """Trains the run of ``folder`` in this process; returns the exit code."""
+    """Trains the run of ``folder`` in this process; returns the exit code. A failure is noted in the folder."""
     description = folder.read()
     run = RunOptions(**description["config"]["run"])
     ktae = KtaeConfig(**description["config"]["ktae"])
@@ -71,28 +77,47 @@ def launch(folder: RunFolder) -> int:
         cpu.install()
     start_ray(run, environment)
 
-    from ray.exceptions import RayTaskError
-
     from openrlhf_ktae.training import rollout_actor, trainer
+    from openrlhf_ktae.training.failures import explain
 
     rollout_actor.take_seat(run.device)
     trainer.take_seats(trainer.TrainerOptions(str(folder.path.resolve()), ktae, run))
-    sys.argv = ["openrlhf.cli.train_ppo_ray", *description["argv"]]
+    resume = ["--ckpt.load_enable"] if description["resumed_from"] else []
+    sys.argv = ["openrlhf.cli.train_ppo_ray", *description["argv"], *resume]
     try:
         runpy.run_module("openrlhf.cli.train_ppo_ray", run_name="__main__", alter_sys=True)
-    except RayTaskError as error:
-        if isinstance(error.cause, trainer.StopRequested) or "StopRequested" in str(error):
+    except Exception as error:
+        if "StopRequested" in str(error):
             print(error)
             return EXIT_STOPPED
+        folder.write_failure(explain(error))
         raise
     return 0
+
+
+def end_with_parent(folder: RunFolder) -> None:
+    """Ends the whole run when the process that supervises it is gone: nobody else would end it or note its state.
+
+    Started as a thread of the launcher. Every process of the run is in the launcher's session (`supervise`); actors on
+    other nodes end with their driver, which is this process.
+    """
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(_PARENT_SECONDS)
+    reason = f"the process that supervises the run (openrlhf-ktae train, pid {parent}) was killed"
+    folder.update(status="failed", reason=reason, finished_at=now())
+    print(f"RuntimeError: {reason}", flush=True)
+    kill_session(os.getsid(0))
+    os._exit(1)
 
 
 def main() -> int:
     """Entry point of the module."""
     # The default action would leave Ray's processes to find out by themselves; SystemExit shuts Ray down.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    return launch(RunFolder(Path(sys.argv[1])))
+    folder = RunFolder(Path(sys.argv[1]))
+    threading.Thread(target=end_with_parent, args=(folder,), daemon=True).start()
+    return launch(folder)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ QUICKSTART = Path(__file__).resolve().parents[2] / "recipes" / "quickstart"
 @pytest.fixture
 def run(tmp_path):
     folder = RunFolder(tmp_path / "run")
-    (folder.path / "checkpoints" / "_actor").mkdir(parents=True)
+    (folder.path / "checkpoints" / "_actor" / "global_step10").mkdir(parents=True)
     (folder.path / "checkpoints" / "_actor" / "latest").write_text("global_step10")
     config = {"openrlhf": {"ckpt.path": str(folder.path / "checkpoints")}}
     write_json(folder.run_json, {"format": FORMAT, "overrides": ["ktae.scale=0", "train.seed=7"], "config": config})

@@ -11,10 +11,11 @@ import psutil
 import pytest
 
 from openrlhf_ktae.files import write_json
+from openrlhf_ktae.processes import end_session
 from openrlhf_ktae.run_folder import MetricsLog, RunFolder, git_commit
-from openrlhf_ktae.runs.command import format_line
 from openrlhf_ktae.runs.summary import summarize
-from openrlhf_ktae.runs.supervise import Interrupted, _signals, end_session, failure_reason
+from openrlhf_ktae.runs.supervise import Interrupted, signals
+from openrlhf_ktae.runs.terminal import format_line
 
 
 @pytest.fixture
@@ -101,16 +102,6 @@ def test_a_line_for_the_terminal_names_what_it_shows():
     assert format_line(line, None) == "  evaluation after step 3: math/pass@1 0.500"
 
 
-def test_the_reason_of_a_failure_is_the_last_exception_of_the_log(folder):
-    assert failure_reason(folder) is None
-    folder.log_file.write_text(
-        "INFO something\nTraceback (most recent call last):\n  File x\nKeyError: 'first'\n"
-        "\x1b[36m(Trainer pid=1)\x1b[0m Traceback (most recent call last):\n"
-        "ray.exceptions.RayTaskError(ValueError): \x1b[36mray::fit()\x1b[39m\nValueError: scores: 3 of 8 rollouts\n"
-    )
-    assert failure_reason(folder) == "ValueError: scores: 3 of 8 rollouts"
-
-
 def test_a_whole_session_is_ended_orphans_included():
     sleep = "import time; time.sleep(60)"
     code = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', '{sleep}']).pid, flush=True)"
@@ -130,7 +121,7 @@ def test_a_running_launcher_is_ended():
 
 def test_sigusr1_asks_for_a_checkpoint_and_sigterm_ends(folder):
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Interrupted), _signals(folder):
+    with pytest.raises(Interrupted), signals(folder):
         os.kill(os.getpid(), signal.SIGUSR1)
         time.sleep(0.05)
         assert folder.stop_file.exists()

@@ -1,0 +1,103 @@
+"""Trains until a run ends: after a failure it goes on from the last whole checkpoint, a limited number of times."""
+
+import re
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from openrlhf_ktae.checkpoints import choose_checkpoint
+from openrlhf_ktae.run_folder import EXIT_STOPPED, Failure, RunFolder, now
+from openrlhf_ktae.runs.supervise import Interrupted, signals, supervise
+
+_EXCEPTION_LINE = re.compile(r"^(?:\(\w+ pid=\d+\) )?((?:\w+\.)*\w*(?:Error|Exception)(?:\(\w+\))?: .+)$")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    status: str
+    """``finished``, ``failed``, ``interrupted`` (Ctrl-C), ``stopped`` (as asked, with a checkpoint)."""
+    code: int
+    """The launcher's exit code."""
+    reason: str | None = None
+
+
+def train_until_it_ends(
+    folder: RunFolder, max_restarts: int, on_line: Callable[[dict[str, Any]], None], say: Callable[[str], None]
+) -> Outcome:
+    """Runs the launcher, again after failures that may pass; run.json says how often, when, where and why.
+
+    Args:
+        max_restarts: attempts after the first.
+        on_line: called with every new line of metrics.jsonl.
+        say: called with sentences for the person who started it.
+    """
+    failed_at: int | None = None
+    restarts = 0
+    try:
+        with signals(folder):
+            while True:
+                _prepare_attempt(folder, say)
+                code = supervise(folder, on_line)
+                if code in (0, EXIT_STOPPED):
+                    return Outcome("finished" if code == 0 else "stopped", code)
+                failure = find_failure(folder, code)
+                step = folder.last_step() + 1
+                end = why_it_ends(failure, step, failed_at, restarts, max_restarts)
+                if end is not None:
+                    return Outcome("failed", code, f"{failure.reason}{end}")
+                failed_at = step
+                restarts += 1
+                noted = {"time": now(), "step": step, "reason": failure.reason}
+                folder.update(restarts=[*folder.read()["restarts"], noted])
+                say(f"Step {step} failed: {failure.reason}.")
+                say(f"Restart {restarts} of {max_restarts} (run.max_restarts).")
+    except Interrupted:
+        return Outcome("interrupted", 128 + signal.SIGINT)
+
+
+def why_it_ends(failure: Failure, step: int, failed_at: int | None, restarts: int, max_restarts: int) -> str | None:
+    """Why there is no other attempt after a failure in ``step``, as the end of a sentence; None if there is one.
+
+    ``failed_at``: the step in which the attempt before failed; None if this was the first.
+    """
+    if not failure.may_pass:
+        return ""
+    if failed_at is not None and step <= failed_at:
+        return f"; not restarted again, as the attempt before failed in step {failed_at} too"
+    if restarts < max_restarts:
+        return None
+    return f"; not restarted after {restarts} restarts (run.max_restarts)" if max_restarts else ""
+
+
+def _prepare_attempt(folder: RunFolder, say: Callable[[str], None]) -> None:
+    folder.failure_file.unlink(missing_ok=True)
+    run = folder.read()
+    is_first = not run["restarts"] and not folder.metrics()
+    checkpoint = None if is_first else choose_checkpoint(folder, say)
+    folder.update(resumed_from=checkpoint.tag if checkpoint else None)
+    if not is_first:
+        say(f"Going on after step {checkpoint.step}." if checkpoint else "No checkpoint yet: starting at step 1 again.")
+
+
+def find_failure(folder: RunFolder, code: int) -> Failure:
+    """Why the launcher ended: what it noted, else the signal that ended it, else the last exception in train.log."""
+    if failure := folder.read_failure():
+        return failure
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = "; if nobody did, the machine was out of memory (see dmesg)" if code == -signal.SIGKILL else ""
+        return Failure(f"the training process was ended by {name}{hint}", may_pass=True)
+    reason = _last_exception(folder) or f"the training process ended with exit code {code}"
+    return Failure(reason, may_pass=True)
+
+
+def _last_exception(folder: RunFolder) -> str | None:
+    if not folder.log_file.exists():
+        return None
+    text = _COLOUR.sub("", folder.log_file.read_text(encoding="utf-8", errors="replace"))
+    matches = [match[1] for line in text.splitlines() if (match := _EXCEPTION_LINE.match(line.strip()))]
+    return matches[-1] if matches else None

@@ -1,0 +1,135 @@
+"""What will be run: the resolved recipe, its folder, and, for a run that goes on, what it was started with."""
+
+import json
+import shlex
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from openrlhf_ktae.checkpoints import has_checkpoint
+from openrlhf_ktae.files import write_json
+from openrlhf_ktae.recipe import RunConfig, resolve
+from openrlhf_ktae.run_folder import FORMAT, RunFolder, git_commit, installed_versions, now
+from openrlhf_ktae.runs.preflight import check_batches, local_files, preflight
+from openrlhf_ktae.runs.terminal import say
+from openrlhf_ktae.runs.tracking import check_tracking
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that can be started."""
+
+    config: RunConfig
+    folder: RunFolder
+    overrides: list[str]
+
+    @property
+    def resume_command(self) -> str:
+        """What a person types to go on with it."""
+        return f"openrlhf-ktae train {self.config.recipe} --resume {self.folder.path}"
+
+
+def plan_run(recipe: Path, overrides: list[str], resume: Path | None) -> Plan:
+    """Resolves a recipe, or one that goes on in the folder ``resume``, and checks what takes no time.
+
+    Raises:
+        ValueError: an option, a batch size or a run folder that cannot work.
+    """
+    if resume:
+        resume = resume.resolve()  # runs/latest is a link, which the run sets anew
+        overrides = list({o.partition("=")[0]: o for o in _overrides_before(RunFolder(resume)) + overrides}.values())
+    config = resolve(recipe, overrides)
+    folder = RunFolder(resume or _new_folder(config))
+    check_batches(config, folder.path)
+    check_tracking(config)
+    return Plan(config, folder, overrides)
+
+
+def _new_folder(config: RunConfig) -> Path:
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    return Path(config.run.output_dir) / f"{config.name}-{stamp}"
+
+
+def _overrides_before(folder: RunFolder) -> list[str]:
+    """The ``--set`` values of a run that can be resumed: it goes on with them, unless they are set anew."""
+    if not folder.run_json.is_file():
+        raise ValueError(f"--resume: {folder.path} holds no run.json; name a run folder, such as runs/latest")
+    run = folder.read()
+    if run.get("format") != FORMAT:
+        raise ValueError(f"--resume: {folder.path} has format {run.get('format')}, this version writes {FORMAT}")
+    if not has_checkpoint(folder):
+        raise ValueError(
+            f"--resume: {folder.path} holds no checkpoint to go on from; start a new run, with "
+            "--set ckpt.save_steps=10 for a checkpoint every ten steps"
+        )
+    if overrides := run.get("overrides", []):
+        say(f"# Resuming with the run's own --set: {shlex.join(overrides)}")
+    return overrides
+
+
+def print_plan(plan: Plan) -> None:
+    """The resolved configuration as YAML, with the layer that said each value, and OpenRLHF's command line."""
+    config, argv = plan.config, plan.config.openrlhf_argv(plan.folder.path)
+    print(f"# {config.name}: resolved configuration, and where each value is said")
+    for name, value in sorted(config.settings().items()):
+        print(f"{name}: {json.dumps(value)}  # {config.sources.get(name, 'default')}")
+    print("\n# OpenRLHF's command line")
+    print(shlex.join(["python", "-m", "openrlhf.cli.train_ppo_ray", *argv]))
+
+
+def check_run(plan: Plan) -> int | None:
+    """All checks before any actor starts; returns the number of steps, where it is known.
+
+    It is of a run without filtering, where the prompt set is a local JSON-lines file.
+
+    Raises:
+        ValueError: a run that cannot work.
+    """
+    args = preflight(plan.config, plan.folder.path)
+    rows = 0
+    for path in local_files(args.data.prompt_dataset):
+        if path.suffix != ".jsonl":
+            return None
+        with path.open(encoding="utf-8") as file:
+            rows += sum(1 for _ in file)
+    per_episode = -(-min(rows, args.data.max_samples) // args.rollout.batch_size)
+    return per_episode * args.train.num_episodes if rows and not args.algo.dynamic_filtering_enable else None
+
+
+def open_folder(plan: Plan) -> dict[str, Any]:
+    """Makes the run folder with its run.json, and the link ``latest``; returns what run.json says."""
+    folder = plan.folder
+    description = _describe(plan)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    folder.stop_file.unlink(missing_ok=True)
+    write_json(folder.run_json, description)
+    latest = folder.path.parent / "latest"
+    if latest.is_symlink() or not latest.exists():
+        latest.unlink(missing_ok=True)
+        latest.symlink_to(folder.path.name)
+    return description
+
+
+def _describe(plan: Plan) -> dict[str, Any]:
+    config, folder = plan.config, plan.folder
+    sections = {name: getattr(config, name) for name in ("ktae", "grader", "run", "arithmetic")}
+    return {
+        "format": FORMAT,
+        "name": config.name,
+        "recipe": config.recipe,
+        "status": "running",
+        "reason": None,
+        "started_at": now(),
+        "finished_at": None,
+        "restarts": folder.read().get("restarts", []) if folder.run_json.is_file() else [],
+        "overrides": plan.overrides,
+        "argv": config.openrlhf_argv(folder.path),
+        "resumed_from": None,
+        "config": {"openrlhf": config.openrlhf_settings(folder.path)}
+        | {name: json.loads(options.model_dump_json()) for name, options in sections.items() if options is not None},
+        "versions": installed_versions(),
+        "git_commit": git_commit(Path(config.recipe)),
+        "seed": config.openrlhf.get("train.seed", 42),
+        "model": config.openrlhf.get("actor.model_name_or_path"),
+    }

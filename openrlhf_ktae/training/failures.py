@@ -1,0 +1,67 @@
+"""Why training ended, in one sentence, from the exception that reached the launcher."""
+
+import errno
+import re
+
+from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError
+
+from openrlhf_ktae.run_folder import Failure
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_ROLES = {
+    "PolicyModelActor": "the policy's process",
+    "ReferenceModelActor": "the reference model's process",
+    "CriticModelActor": "the critic's process",
+    "RewardModelActor": "the reward model's process",
+    "RolloutRayActor": "a vLLM engine",
+    "RolloutActor": "a vLLM engine",
+    "Trainer": "the trainer's process",
+    "TrainingActor": "the trainer's process",
+    "GenerateSamplesActor": "the sample generator's process",
+}
+"""Ends of the class names of OpenRLHF's and our actors, and what a person calls them."""
+
+
+def explain(error: BaseException) -> Failure:
+    """One sentence without its full stop, and whether another attempt may get further.
+
+    Mistakes in what was given (``ValueError``) and a full disk do not pass by themselves; dead processes may.
+    """
+    error = _innermost(error)
+    text = _COLOUR.sub("", str(error)).strip()
+    if isinstance(error, ActorDiedError | NodeDiedError):
+        return Failure(_who_died(text), may_pass=True)
+    if isinstance(error, OutOfMemoryError):
+        return Failure("Ray ended a process because the machine was out of memory", may_pass=True)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Failure(disk_full(error), may_pass=False)
+    if type(error).__name__ == "EngineDeadError":
+        return Failure("a vLLM engine died", may_pass=True)
+    if type(error) is ValueError:
+        return Failure(text, may_pass=False)
+    return Failure(f"{type(error).__name__}: {_first_line(text)}", may_pass=True)
+
+
+def disk_full(error: OSError) -> str:
+    """What a full disk is reported as, with the path where it was noticed."""
+    where = f": {error.filename}" if error.filename else ""
+    return f"the disk is full{where} ({error.strerror}); make room, then resume"
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """The exception that a Ray task died of, through any number of tasks that waited for it."""
+    while isinstance(cause := getattr(error, "cause", None), BaseException):
+        error = cause
+    return error
+
+
+def _who_died(text: str) -> str:
+    name = re.search(r"class_name: (\w+)", text)
+    pid = re.search(r"pid: (\d+)", text)
+    role = next((role for end, role in _ROLES.items() if name and name[1].endswith(end)), "an actor")
+    killed = "; it was killed, or the machine was out of memory" if "SIGKILL" in text or "exit code 137" in text else ""
+    return f"{role}{f' (pid {pid[1]})' if pid else ''} died{killed}"
+
+
+def _first_line(text: str) -> str:
+    return text.splitlines()[0] if text else "no message"

@@ -1,0 +1,119 @@
+"""Real runs of an untrained tiny model: Ray, vLLM and DeepSpeed, through the command that a user calls.
+
+The reward is the parity of the response's characters: an untrained model is right about half of the time, so that the
+groups are mixed.
+"""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from openrlhf_ktae.run_folder import RunFolder
+from openrlhf_ktae.tasks.arithmetic import write_prompt_set
+from openrlhf_ktae.tasks.tiny_model import make_model, make_tokenizer, save
+
+ROOT = Path(__file__).resolve().parents[2]
+PROMPTS, SAMPLES = 4, 8
+REWARD = """
+import torch
+
+def reward_func(queries, prompts, labels, **kwargs):
+    response = queries[0][len(prompts[0]):]
+    score = torch.tensor([float(sum(map(ord, response)) % 2)])
+    return {"rewards": score - 0.25, "scores": score, "extra_logs": {"timed_out": torch.zeros(1)}}
+"""
+PROCESSES = ("ray::", "raylet", "gcs_server", "VLLM", "openrlhf_ktae.training.launch")
+"""What stands in the command lines of a run's processes."""
+
+
+class TinyRuns:
+    """Makes command lines of runs below one folder, which holds their model, prompts and reward function."""
+
+    def __init__(self, folder: Path, steps: int) -> None:
+        self.folder = folder
+        save(make_model(0), make_tokenizer(), folder / "model")
+        write_prompt_set(folder / "train.jsonl", "train", steps * PROMPTS, seed=0)
+        write_prompt_set(folder / "evaluation.jsonl", "evaluation", 8, seed=0)
+        (folder / "reward.py").write_text(REWARD)
+
+    def command(self, name: str, *overrides: str) -> tuple[list[str], RunFolder]:
+        """The command line of a run with changes, and the folder that will be its."""
+        settings = [
+            f"run.output_dir={self.folder / 'runs' / name}",
+            f"arithmetic.directory={self.folder / 'unused'}",
+            "arithmetic.warmup_steps=0",
+            f"actor.model_name_or_path={self.folder / 'model'}",
+            f"data.prompt_dataset={self.folder / 'train.jsonl'}",
+            "eval.dataset=null",
+            f"reward.remote_url={self.folder / 'reward.py'}",
+            f"rollout.batch_size={PROMPTS}",
+            "rollout.micro_batch_size=8",
+            f"train.batch_size={PROMPTS * SAMPLES}",
+            "train.micro_batch_size=8",
+            "run.rollout_log_steps=0",
+            "rollout.max_new_tokens=16",
+            "ckpt.save_steps=1",
+            *overrides,
+        ]
+        line = [sys.executable, "-m", "openrlhf_ktae.cli", "train", "recipes/quickstart"]
+        line += [part for setting in settings for part in ("--set", setting)]
+        return line, RunFolder(self.folder / "runs" / name / "latest")
+
+
+def start(line: list[str]) -> subprocess.Popen:
+    """Starts a command; its output, both streams, is read with ``communicate``."""
+    return subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_until(condition, seconds: float, process: subprocess.Popen | None = None) -> None:
+    """Polls; fails with what the process said if it ends or the time is over before ``condition`` holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        ended = process is not None and process.poll() is not None
+        if ended or time.monotonic() > deadline:
+            said = process.communicate()[0] if ended and process else ""
+            raise AssertionError(f"not so after {seconds} s, or the process ended before: {said}")
+        time.sleep(0.05)
+
+
+def steps(folder: RunFolder, kind: str = "train") -> list[int]:
+    """The steps in metrics.jsonl."""
+    return [line["step"] for line in folder.metrics() if line["kind"] == kind] if folder.path.exists() else []
+
+
+def of_run(process: subprocess.Popen) -> list[psutil.Process]:
+    """The processes below a started command, and their sessions' members: all that belongs to its run."""
+    from openrlhf_ktae.processes import session_members
+
+    try:
+        children = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    launchers = [child.pid for child in children if "openrlhf_ktae.training.launch" in " ".join(child.cmdline())]
+    return [member for launcher in launchers for member in session_members(launcher)]
+
+
+def named(processes: list[psutil.Process], mark: str) -> psutil.Process:
+    """The one whose command line or title holds ``mark``."""
+    for process in processes:
+        try:
+            if mark in " ".join(process.cmdline()):
+                return process
+        except psutil.NoSuchProcess:
+            continue
+    raise AssertionError(f"no {mark} among the run's processes")
+
+
+def alive(processes: list[psutil.Process]) -> list[str]:
+    """Command lines of those that still run."""
+    left = []
+    for process in processes:
+        try:
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                left.append(f"{process.pid} {' '.join(process.cmdline())}")
+        except psutil.NoSuchProcess:
+            continue
+    return left

@@ -1,0 +1,98 @@
+"""When a run goes on by itself, and what it says about a failure."""
+
+import json
+import signal
+
+import pytest
+
+from openrlhf_ktae.files import write_json
+from openrlhf_ktae.run_folder import Failure, MetricsLog, RunFolder
+from openrlhf_ktae.runs import attempts
+
+DIED = Failure("a vLLM engine died", may_pass=True)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = RunFolder(tmp_path)
+    config = {"openrlhf": {"ckpt.path": str(tmp_path / "checkpoints")}}
+    write_json(folder.run_json, {"status": "running", "restarts": [], "config": config})
+    return folder
+
+
+def launcher(folder, monkeypatch, *script):
+    """Stands for the launcher: each attempt writes so many steps and ends with a code and a failure."""
+    attempts_left = list(script)
+
+    def supervise(_, on_line):
+        steps, code, failure = attempts_left.pop(0)
+        log = MetricsLog(folder, first_step=1)
+        for step in range(1, steps + 1):
+            log.write("train", step, {})
+        if failure:
+            folder.write_failure(failure)
+        return code
+
+    monkeypatch.setattr(attempts, "supervise", supervise)
+    return attempts_left
+
+
+def train(folder, max_restarts=3):
+    said = []
+    return attempts.train_until_it_ends(folder, max_restarts, lambda line: None, said.append), said
+
+
+def test_a_run_whose_process_died_goes_on_and_notes_why(folder, monkeypatch):
+    launcher(folder, monkeypatch, (2, 1, DIED), (5, 1, DIED), (6, 0, None))
+    outcome, said = train(folder)
+    assert (outcome.status, outcome.code) == ("finished", 0)
+    restarts = folder.read()["restarts"]
+    assert [(entry["step"], entry["reason"]) for entry in restarts] == [(3, DIED.reason), (6, DIED.reason)]
+    assert "Restart 2 of 3 (run.max_restarts)." in said
+
+
+def test_two_failures_in_one_step_end_the_run(folder, monkeypatch):
+    left = launcher(folder, monkeypatch, (2, 1, DIED), (2, 1, DIED), (6, 0, None))
+    outcome, _ = train(folder)
+    assert outcome.status == "failed" and len(left) == 1
+    assert outcome.reason == "a vLLM engine died; not restarted again, as the attempt before failed in step 3 too"
+
+
+def test_no_more_restarts_than_asked_for(folder, monkeypatch):
+    launcher(folder, monkeypatch, *((steps, 1, DIED) for steps in (1, 2, 3)))
+    outcome, _ = train(folder, max_restarts=2)
+    assert outcome.reason == "a vLLM engine died; not restarted after 2 restarts (run.max_restarts)"
+    launcher(folder, monkeypatch, (1, 1, DIED))
+    assert train(folder, max_restarts=0)[0].reason == "a vLLM engine died"
+
+
+def test_a_mistake_is_not_tried_again(folder, monkeypatch):
+    launcher(folder, monkeypatch, (1, 1, Failure("scores: found 0.5", may_pass=False)), (2, 0, None))
+    outcome, _ = train(folder)
+    assert (outcome.status, outcome.reason) == ("failed", "scores: found 0.5")
+    assert folder.read()["restarts"] == []
+
+
+def test_what_failed_before_does_not_explain_the_next_attempt(folder, monkeypatch):
+    launcher(folder, monkeypatch, (1, 1, DIED), (2, -signal.SIGKILL, None), (3, 0, None))
+    train(folder)
+    assert [entry["reason"].partition(";")[0] for entry in folder.read()["restarts"]] == [
+        "a vLLM engine died",
+        "the training process was ended by SIGKILL",
+    ]
+
+
+def test_without_a_note_the_last_exception_of_the_log_is_the_reason(folder):
+    assert attempts.find_failure(folder, 143).reason == "the training process ended with exit code 143"
+    folder.log_file.write_text(
+        "INFO something\nTraceback (most recent call last):\n  File x\nKeyError: 'first'\n"
+        "\x1b[36m(Trainer pid=1)\x1b[0m Traceback (most recent call last):\n"
+        "ray.exceptions.RayTaskError(ValueError): \x1b[36mray::fit()\x1b[39m\nValueError: scores: 3 of 8 rollouts\n"
+    )
+    assert attempts.find_failure(folder, 1).reason == "ValueError: scores: 3 of 8 rollouts"
+
+
+def test_what_the_launcher_notes_is_json_that_is_read_back(folder):
+    folder.write_failure(DIED)
+    assert json.loads(folder.failure_file.read_text()) == {"reason": "a vLLM engine died", "may_pass": True}
+    assert folder.read_failure() == DIED
