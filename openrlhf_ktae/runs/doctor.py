@@ -126,7 +126,9 @@ def parameter_counts(model: str) -> tuple[int, Any]:
 
 
 def estimate_memory(args: SimpleNamespace, parameters: int, model: Any, gpu_bytes: float) -> MemoryEstimate:
-    """GPU memory per role on one GPU: bf16 weights and gradients, float32 master weights and two Adam moments.
+    """GPU memory per role on one GPU: bf16 weights, gradients, float32 master weights and two Adam moments.
+
+    Gradients take ``ds.grad_accum_dtype`` (bf16 where it is not set).
 
     ZeRO-1 shares the optimizer states among the policy workers, ZeRO-2 the gradients too, ZeRO-3 the weights too (ZeRO
     paper, arXiv 1910.02054, figure 1). Activations: one bf16 hidden state a layer and token with gradient checkpointing
@@ -134,7 +136,8 @@ def estimate_memory(args: SimpleNamespace, parameters: int, model: Any, gpu_byte
     """
     workers = args.actor.num_nodes * args.actor.num_gpus_per_node
     stage = args.ds.zero_stage
-    weights, gradients, optimizer = 2.0 * parameters, 2.0 * parameters, 12.0 * parameters
+    gradient_bytes = 4.0 if args.ds.grad_accum_dtype == "fp32" else 2.0
+    weights, gradients, optimizer = 2.0 * parameters, gradient_bytes * parameters, 12.0 * parameters
     states = weights / (workers if stage == 3 else 1) + gradients / (workers if stage >= 2 else 1)
     states += 0 if args.ds.adam_offload else optimizer / (workers if stage >= 1 else 1)
     dynamic = args.train.dynamic_batch_enable

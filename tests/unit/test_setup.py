@@ -47,10 +47,10 @@ def program(path: Path, text: str) -> None:
 
 @pytest.fixture
 def ready(clone):
-    """A GPU environment that is made already, with stand-ins for its programs, GPUs and compiler; `asked` is uv's call."""
+    """A GPU environment that is made already; stand-ins for its programs, GPUs and compiler. `asked` is uv's call."""
     files = ["requirements-gpu.txt", "requirements-gpu.excludes", "pyproject.toml", "scripts/setup.sh"]
-    stamp = subprocess.run(["sh", "-c", f"cat {' '.join(files)} | cksum"], cwd=clone, capture_output=True, text=True)
-    (clone / ".venv" / "made_from").write_text(f"gpu {stamp.stdout.strip()}\n")
+    stamp = subprocess.check_output(["sh", "-c", f"cat {' '.join(files)} | cksum"], cwd=clone, text=True)
+    (clone / ".venv" / "made_from").write_text(f"gpu {stamp.strip()}\n")
     program(clone / ".venv/bin/python", "exit 0")
     program(clone / ".venv/bin/uv", f'echo "archs=$FLASH_ATTN_CUDA_ARCHS jobs=$MAX_JOBS $*" > {clone}/asked')
     program(clone / "bin/nvidia-smi", "printf '9.0\\n9.0\\n8.6\\n'")
