@@ -1,9 +1,8 @@
 """This project's own options, typed. Imports neither torch nor ray."""
 
-import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 KEY_TOKEN_SHARE = 0.1
 """A token is a key token where |K| is above this share of ``ktae.scale``, the most that |K| can be."""
@@ -15,44 +14,29 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
-class KtaeConfig(Options):
-    """Options of the key-token advantage (KTAE, arXiv 2505.16826). The defaults are the paper's published runs."""
+class AdvantageOptions(Options):
+    """What becomes of OpenRLHF's rollout-level advantages before training (section ``advantage``)."""
 
-    alpha: float = Field(default=1.0, ge=0)
-    """Weight of Fisher's exact test in the association strength (paper: alpha); 0 is the ablation "w/o Fisher"."""
+    terms: tuple[str, ...] = ()
+    """Advantage terms, applied in this order: names (docs/methods.md) or paths of files of your own; none is
+    OpenRLHF's estimator alone. The options of a term are a section with its name, or its file's name."""
 
-    beta: float = Field(default=1.0, ge=0)
-    """Weight of the information gain in the association strength (paper: beta); 0 is the ablation "w/o IG"."""
+    @field_validator("terms")
+    @classmethod
+    def _named_once(cls, terms: tuple[str, ...]) -> tuple[str, ...]:
+        names = [term.rpartition("/")[2].removesuffix(".py") for term in terms]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"{twice[0]} is named twice; a term works once, and its name is its section of options")
+        return terms
 
-    gamma: float = Field(default=1.0, ge=0)
-    """Weight of the term-frequency contrast in the direction (paper: gamma); 0 is the ablation "w/o tf"."""
 
-    scale: float = Field(default=1.0, ge=0)
-    """Weight of the key-token value in the advantage; 0 gives the rollout-level estimator exactly."""
+class PolicyLossOptions(Options):
+    """The policy loss (section ``policy_loss``)."""
 
-    k1: float = Field(default=2.0, ge=0)
-    """BM25 saturation of the term frequency (paper: k1)."""
-
-    b0: float = Field(default=0.5, ge=0, le=1)
-    """BM25 length normalisation of the term frequency (paper: b)."""
-
-    eps: float = Field(default=1e-5, gt=0)
-    """Added to the denominators of the term-frequency contrast (paper: epsilon)."""
-
-    tf_smoothing: float = Field(default=0.0, ge=0)
-    """Pseudo-count added to a token's occurrences in either class; 0 is the paper. Above 0, a token that occurs in one
-    class only no longer saturates for being rare in a long corpus."""
-
-    ignore_token_ids: tuple[int, ...] = ()
-    """Token ids whose value is always 0. In training an empty tuple means: the tokenizer's padding and
-    end-of-sequence ids."""
-
-    @model_validator(mode="after")
-    def _association_has_weight(self) -> "KtaeConfig":
-        total = self.alpha + self.beta
-        if total == 0 or not math.isfinite(total):
-            raise ValueError(f"ktae.alpha + ktae.beta must be positive, got {self.alpha} + {self.beta}; raise one")
-        return self
+    name: str = "openrlhf"
+    """`openrlhf` is OpenRLHF's own, with all of its options (`actor.*`); else a name (docs/methods.md) or the path of a
+    file of your own. The options of a loss are a section with its name, or its file's name."""
 
 
 class ArithmeticConfig(Options):

@@ -1,7 +1,8 @@
 """From YAML layers to one checked configuration and OpenRLHF's command line: the one place that knows how they merge.
 
 A recipe names fragments of ``configs/`` and says what differs. All options live in one tree: OpenRLHF's under
-OpenRLHF's own names, ours under ``ktae.``, ``grader.``, ``run.`` and ``arithmetic.``.
+OpenRLHF's own names, ours in sections: ``run.``, ``grader.``, ``advantage.``, ``policy_loss.``, a section for every
+advantage term, policy loss and task.
 
 Layers, later ones win: ``configs/base.yaml``, the fragments, the recipe, ``--set key=value``. Two fragments that set
 the same option are an error: the recipe has to say which one holds.
@@ -16,15 +17,30 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from openrlhf_ktae.config import ArithmeticConfig, KtaeConfig, Options, RewardConfig, RunOptions
+from openrlhf_ktae.advantage.term import TERM
+from openrlhf_ktae.advantage.terms import TERMS
+from openrlhf_ktae.config import (
+    AdvantageOptions,
+    ArithmeticConfig,
+    Options,
+    PolicyLossOptions,
+    RewardConfig,
+    RunOptions,
+)
+from openrlhf_ktae.losses import LOSSES
+from openrlhf_ktae.losses.loss import LOSS
 from openrlhf_ktae.openrlhf_options import check, known_options, nearest, to_argv
+from openrlhf_ktae.plugins import Kind, PluginError, is_path, section_of
 
 SECTIONS: dict[str, type[Options]] = {
-    "ktae": KtaeConfig,
-    "grader": RewardConfig,
     "run": RunOptions,
+    "grader": RewardConfig,
+    "advantage": AdvantageOptions,
+    "policy_loss": PolicyLossOptions,
     "arithmetic": ArithmeticConfig,
 }
+"""Sections that are there in every run, a task's only where a recipe sets something in it."""
+
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -46,11 +62,34 @@ class RunConfig:
 
     recipe: str
     openrlhf: dict[str, Any]
-    ktae: KtaeConfig
-    grader: RewardConfig
-    run: RunOptions
-    arithmetic: ArithmeticConfig | None
+    sections: dict[str, Options]
+    """Our options by section: those of every run, of the terms and the loss that are used, and what a layer sets."""
     sources: dict[str, str]
+
+    @property
+    def run(self) -> RunOptions:
+        """Section ``run``."""
+        return self.sections["run"]  # pyright: ignore[reportReturnType]
+
+    @property
+    def grader(self) -> RewardConfig:
+        """Section ``grader``."""
+        return self.sections["grader"]  # pyright: ignore[reportReturnType]
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """The advantage terms in their order: names, or absolute paths."""
+        return self.sections["advantage"].terms  # pyright: ignore[reportAttributeAccessIssue]
+
+    @property
+    def policy_loss(self) -> str:
+        """The policy loss: a name, or an absolute path."""
+        return self.sections["policy_loss"].name  # pyright: ignore[reportAttributeAccessIssue]
+
+    @property
+    def arithmetic(self) -> ArithmeticConfig | None:
+        """Section ``arithmetic``, where the run trains on that task."""
+        return self.sections.get("arithmetic")  # pyright: ignore[reportReturnType]
 
     @property
     def name(self) -> str:
@@ -75,13 +114,9 @@ class RunConfig:
     def settings(self) -> dict[str, Any]:
         """Every option by name, ours with their defaults; what ``--dry-run`` prints and run.json holds."""
         flat = dict(self.openrlhf)
-        for section, options in self._sections().items():
+        for section, options in self.sections.items():
             flat |= {f"{section}.{name}": value for name, value in options.model_dump().items()}
         return flat
-
-    def _sections(self) -> dict[str, Options]:
-        sections = {name: getattr(self, name) for name in SECTIONS}
-        return {name: options for name, options in sections.items() if options is not None}
 
 
 def _fill(name: str, value: Any, places: Mapping[str, str]) -> Any:
@@ -180,19 +215,54 @@ def _merge(recipe_file: Path, overrides: list[str]) -> dict[str, Setting]:
     return merged
 
 
-def _section(name: str, settings: dict[str, Setting]) -> Options:
-    values = {key.removeprefix(f"{name}."): setting for key, setting in settings.items()}
+def _section(name: str, model: type[Options], settings: dict[str, Setting]) -> Options:
+    values = {key.removeprefix(f"{name}."): setting for key, setting in settings.items() if key.startswith(f"{name}.")}
     try:
-        return SECTIONS[name](**{key: _number(setting.value) for key, setting in values.items()})
+        return model(**{key: _number(setting.value) for key, setting in values.items()})
     except ValidationError as error:
         details = error.errors(include_url=False)[0]
         field = str(details["loc"][0]) if details["loc"] else ""
         if details["type"] == "extra_forbidden":
-            names = [f"{name}.{known}" for known in SECTIONS[name].model_fields]
+            names = [f"{name}.{known}" for known in model.model_fields]
             raise RecipeError(f"{name}.{field}: unknown option{nearest(f'{name}.{field}', names)}") from None
         source = f" in {values[field].source}" if field in values else ""
         label = f"{name}.{field}: got {details['input']!r}{source}: " if field else ""
         raise RecipeError(f"{label}{details['msg'].removeprefix('Value error, ')}") from None
+
+
+def _local(source: str, recipe: Path) -> str:
+    """A method's file, absolute: looked for where the command runs, then beside the recipe."""
+    if not is_path(source):
+        return source
+    places = [Path.cwd() / source, recipe / source]
+    return str(next((place for place in places if place.is_file()), places[0]).resolve())
+
+
+def _methods(recipe: Path, settings: dict[str, Setting]) -> dict[str, Options]:
+    """The sections ``advantage`` and ``policy_loss``, and those of the methods that they name."""
+    advantage = _section("advantage", AdvantageOptions, settings)
+    terms = [_local(term, recipe) for term in advantage.terms]  # pyright: ignore[reportAttributeAccessIssue]
+    policy_loss = _section("policy_loss", PolicyLossOptions, settings)
+    loss = _local(policy_loss.name, recipe)  # pyright: ignore[reportAttributeAccessIssue]
+    used: list[tuple[Kind, str]] = [*((TERM, term) for term in terms), (LOSS, loss)]
+    # Options of a method that is not used are checked all the same: they wait for being switched on.
+    named = {name.partition(".")[0] for name in settings}
+    unused = [(kind, name) for kind, names in ((TERM, TERMS), (LOSS, LOSSES)) for name in names if name in named]
+    sections: dict[str, Options] = {
+        "advantage": advantage.model_copy(update={"terms": tuple(terms)}),
+        "policy_loss": policy_loss.model_copy(update={"name": loss}),
+    }
+    for kind, source in dict.fromkeys([*used, *unused]):
+        name = section_of(source)
+        if is_path(source) and (name in SECTIONS or name in TERMS or name in LOSSES):
+            raise RecipeError(f"{kind.option}: {source}: {name} is a section already; give the file another name")
+        try:
+            model = kind.load(source).Options
+        except PluginError as error:
+            raise RecipeError(str(error)) from error
+        if model.model_fields:
+            sections[name] = _section(name, model, settings)
+    return sections
 
 
 def resolve(recipe: Path | str, overrides: list[str] | None = None) -> RunConfig:
@@ -205,20 +275,20 @@ def resolve(recipe: Path | str, overrides: list[str] | None = None) -> RunConfig
     path = Path(recipe)
     recipe_file = path / "recipe.yaml" if path.is_dir() or path.suffix != ".yaml" else path
     merged = _merge(recipe_file, overrides or [])
-    ours = {section: {k: v for k, v in merged.items() if k.split(".")[0] == section} for section in SECTIONS}
-    theirs = {k: _number(v.value) for k, v in merged.items() if k.split(".")[0] not in SECTIONS}
-    names = [f"{section}.{field}" for section, model in SECTIONS.items() for field in model.model_fields]
+    sections = _methods(recipe_file.parent, merged)
+    for name, model in SECTIONS.items():
+        is_set = any(key.startswith(f"{name}.") for key in merged)
+        if name not in sections and (is_set or name in ("run", "grader")):
+            sections[name] = _section(name, model, merged)
+    theirs = {k: _number(v.value) for k, v in merged.items() if k.partition(".")[0] not in sections}
     for name in theirs:
         if name not in known_options():
-            hint = nearest(name, [*known_options(), *names])
+            ours = [f"{section}.{field}" for section, made in sections.items() for field in type(made).model_fields]
+            hint = nearest(name, [*known_options(), *ours])
             raise RecipeError(f"{name}: unknown option{hint} (said in {merged[name].source})")
-    arithmetic = _section("arithmetic", ours["arithmetic"]) if ours["arithmetic"] else None
     return RunConfig(
         recipe=str(recipe_file.parent),
         openrlhf=theirs,
-        ktae=_section("ktae", ours["ktae"]),  # pyright: ignore[reportArgumentType]
-        grader=_section("grader", ours["grader"]),  # pyright: ignore[reportArgumentType]
-        run=_section("run", ours["run"]),  # pyright: ignore[reportArgumentType]
-        arithmetic=arithmetic,  # pyright: ignore[reportArgumentType]
+        sections=sections,
         sources={name: setting.source for name, setting in merged.items()},
     )

@@ -113,7 +113,6 @@ def open_folder(plan: Plan) -> dict[str, Any]:
 
 def _describe(plan: Plan) -> dict[str, Any]:
     config, folder = plan.config, plan.folder
-    sections = {name: getattr(config, name) for name in ("ktae", "grader", "run", "arithmetic")}
     return {
         "format": FORMAT,
         "name": config.name,
@@ -127,7 +126,7 @@ def _describe(plan: Plan) -> dict[str, Any]:
         "argv": config.openrlhf_argv(folder.path),
         "resumed_from": None,
         "config": {"openrlhf": config.openrlhf_settings(folder.path)}
-        | {name: json.loads(options.model_dump_json()) for name, options in sections.items() if options is not None},
+        | {name: json.loads(options.model_dump_json()) for name, options in config.sections.items()},
         "versions": installed_versions(),
         "git_commit": git_commit(Path(config.recipe)),
         "seed": config.openrlhf.get("train.seed", 42),

@@ -8,8 +8,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from openrlhf_ktae.advantage.term import NEEDS, TERM
+from openrlhf_ktae.losses.loss import LOSS
 from openrlhf_ktae.openrlhf_options import check as check_openrlhf
 from openrlhf_ktae.openrlhf_options import parse, to_argv
+from openrlhf_ktae.plugins import section_of
 from openrlhf_ktae.recipe import RunConfig
 from openrlhf_ktae.runs.batch_sizes import BatchPlan, batch_plan
 
@@ -29,7 +32,7 @@ def preflight(config: RunConfig, run_dir: Path) -> SimpleNamespace:
     """
     settings = config.openrlhf_settings(run_dir)
     args = check_openrlhf(config.openrlhf_argv(run_dir))
-    check_estimator(config, args)
+    check_methods(config, args)
     if config.run.device == "cpu":
         check_cpu(args)
     check_model("actor.model_name_or_path", args.actor.model_name_or_path)
@@ -78,20 +81,46 @@ def check_batches(config: RunConfig, run_dir: Path) -> BatchPlan:
     return batch_plan(args, config.run.logical_gpus if counted_here else None)
 
 
-def check_estimator(config: RunConfig, args: SimpleNamespace) -> None:
-    """Key-token values count over the rollouts of one prompt and stand on a critic-free advantage."""
-    if config.ktae.scale == 0:
-        return
-    if args.rollout.n_samples_per_prompt < 2:
+def check_methods(config: RunConfig, args: SimpleNamespace) -> None:
+    """The advantage terms and the policy loss have what they need, and make sense with the rest of the run."""
+    methods = [(TERM.load(term), term) for term in config.terms] + [(LOSS.load(config.policy_loss), config.policy_loss)]
+    for method, source in methods:
+        name = section_of(source)
+        for need in method.needs:
+            _check_need(name, need, args)
+        options = config.sections.get(name) or method.Options()
+        try:
+            method.check(options, args)
+        except ValueError as error:
+            raise PreflightError(f"{name}: {error}" if name not in str(error) else str(error)) from None
+
+
+def _check_need(name: str, need: str, args: SimpleNamespace) -> None:
+    samples = args.rollout.n_samples_per_prompt
+    if need == "groups" and samples < 2:
         raise PreflightError(
-            f"rollout.n_samples_per_prompt: got {args.rollout.n_samples_per_prompt}, KTAE compares the rollouts of one "
-            "prompt and needs at least 2 (the paper: 16); raise it, or set ktae.scale=0"
+            f"rollout.n_samples_per_prompt: got {samples}, {name} compares the rollouts of one prompt and needs at "
+            f"least 2; raise it, or take {name} out"
         )
-    if args.algo.advantage.estimator == "gae":
+    if need == "ref_log_probs" and not (args.algo.kl.use_loss and args.algo.kl.init_coef > 0):
         raise PreflightError(
-            "algo.advantage.estimator: gae estimates per-token advantages with a critic; KTAE adds to a critic-free "
-            "one: group_norm, dr_grpo, rloo, reinforce_baseline, reinforce"
+            f"algo.kl.use_loss, algo.kl.init_coef: {args.algo.kl.use_loss} and {args.algo.kl.init_coef}, so no "
+            f"reference model computes log-probabilities; {name} needs them: set algo.kl.use_loss=true "
+            "and algo.kl.init_coef above 0"
         )
+    if need == "rollout_log_probs" and args.algo.advantage.is_correction_level == "off":
+        raise PreflightError(
+            f"algo.advantage.is_correction_level: off, so vLLM gives no log-probabilities; {name} needs them: set it "
+            "to token or seq"
+        )
+    if need not in NEEDS:
+        raise PreflightError(f"{name}: needs {need!r}, which no run has; a method can need {', '.join(NEEDS)}")
+
+
+def needs_scores(config: RunConfig) -> str | None:
+    """The first advantage term or loss that counts correct rollouts."""
+    methods = [(TERM.load(term), term) for term in config.terms] + [(LOSS.load(config.policy_loss), config.policy_loss)]
+    return next((section_of(source) for method, source in methods if "scores" in method.needs), None)
 
 
 def check_model(option: str, name: str | None) -> None:
@@ -177,15 +206,17 @@ def uses_our_grader(args: SimpleNamespace) -> bool:
 def check_reward_source(
     config: RunConfig, args: SimpleNamespace, remote_url: str | None, row: dict[str, Any] | None
 ) -> None:
-    """KTAE needs to know which rollouts are correct: the reward source has to return scores.
+    """A term may need to know which rollouts are correct: then the reward source has to return scores.
 
     A reward function in a file is called once with an empty response: OpenRLHF would only log its exceptions.
     """
+    term = needs_scores(config)
     if args.train.agent_func_path or not remote_url:
-        if not remote_url and not args.train.agent_func_path and config.ktae.scale > 0:
+        if not remote_url and not args.train.agent_func_path and term:
             raise PreflightError(
-                "reward.remote_url: not set, and a reward model gives no scores; KTAE needs to know which rollouts are "
-                "correct: name a file with a reward_func that returns `scores`, or set ktae.scale=0"
+                f"reward.remote_url: not set, and a reward model gives no scores; {term} needs to know which rollouts "
+                f"are correct: name a file with a reward_func that returns `scores`, or take {term} out of "
+                "advantage.terms"
             )
         return
     path = Path(args.reward.remote_url[0])
@@ -207,8 +238,8 @@ def check_reward_source(
         raise PreflightError(f"reward.remote_url: {path} failed on an empty response: {error!r}") from error
     if not isinstance(result, dict) or result.get("rewards") is None:
         raise PreflightError(f"reward.remote_url: {path} returned {result!r}, expected a dict with `rewards`")
-    if config.ktae.scale > 0 and result.get("scores") is None:
+    if term and result.get("scores") is None:
         raise PreflightError(
-            f"reward.remote_url: {path} returns no `scores`; KTAE needs to know which rollouts are correct: return "
-            "scores (1 correct, 0 wrong) beside rewards, or set ktae.scale=0"
+            f"reward.remote_url: {path} returns no `scores`; {term} needs to know which rollouts are correct: return "
+            f"scores (1 correct, 0 wrong) beside rewards, or take {term} out of advantage.terms"
         )

@@ -9,15 +9,14 @@ from openrlhf_ktae.run_folder import Failure
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _ROLES = {
-    "PolicyModelActor": "the policy's process",
+    "PolicyActor": "the policy's process",
     "ReferenceModelActor": "the reference model's process",
     "CriticModelActor": "the critic's process",
     "RewardModelActor": "the reward model's process",
-    "RolloutRayActor": "a vLLM engine",
     "RolloutActor": "a vLLM engine",
     "Trainer": "the trainer's process",
-    "TrainingActor": "the trainer's process",
-    "GenerateSamplesActor": "the sample generator's process",
+    "AsyncTraining": "the trainer's process",
+    "AsyncGenerator": "the sample generator's process",
 }
 """Ends of the class names of OpenRLHF's and our actors, and what a person calls them."""
 

@@ -1,4 +1,4 @@
-"""Runs OpenRLHF's own command line with this project's classes in the seats.
+"""Runs OpenRLHF's own command line with this project's classes in place of OpenRLHF's.
 
 ``python -m openrlhf_ktae.training.launch RUN_FOLDER`` reads what to run from ``RUN_FOLDER/run.json``. The same launcher
 serves GPU and CPU, a Ray of its own and a cluster, and the entry point of a ``ray job submit``.
@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from openrlhf_ktae.config import KtaeConfig, RunOptions
+from openrlhf_ktae.config import RunOptions
 from openrlhf_ktae.processes import kill_session
 from openrlhf_ktae.run_folder import EXIT_STOPPED, RunFolder, now
 from openrlhf_ktae.training import cpu
@@ -69,7 +69,6 @@ def launch(folder: RunFolder) -> int:
     """Trains the run of ``folder`` in this process; returns the exit code. A failure is noted in the folder."""
     description = folder.read()
     run = RunOptions(**description["config"]["run"])
-    ktae = KtaeConfig(**description["config"]["ktae"])
     environment = worker_environment(run.device, description["config"]["grader"])
     os.environ.update(environment)
     if run.device == "cpu":
@@ -77,11 +76,11 @@ def launch(folder: RunFolder) -> int:
         cpu.install()
     start_ray(run, environment)
 
-    from openrlhf_ktae.training import rollout_actor, trainer
     from openrlhf_ktae.training.failures import explain
+    from openrlhf_ktae.training.options import TrainingOptions
+    from openrlhf_ktae.training.overrides import install
 
-    rollout_actor.take_seat(run.device)
-    trainer.take_seats(trainer.TrainerOptions(str(folder.path.resolve()), ktae, run))
+    install("launcher", TrainingOptions.of_run(str(folder.path.resolve()), description["config"]))
     resume = ["--ckpt.load_enable"] if description["resumed_from"] else []
     sys.argv = ["openrlhf.cli.train_ppo_ray", *description["argv"], *resume]
     try:

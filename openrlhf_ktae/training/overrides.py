@@ -1,12 +1,75 @@
-"""Our actor classes in the seats where OpenRLHF's code expects its own ``ray.remote`` classes."""
+"""Every class of another package that a run replaces, in one list, each with the upstream line that looks it up.
 
+What a machine without a GPU needs is `cpu`; nothing else of this project assigns to another package.
+"""
+
+import functools
+import importlib
 import os
 import signal
 import threading
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import ray
 from ray.exceptions import RayActorError
+
+from openrlhf_ktae.training.options import TrainingOptions
+
+Process = Literal["launcher", "coordinator", "trainer", "policy"]
+
+
+@dataclass(frozen=True)
+class Override:
+    """``module.name`` is replaced by ``ours`` in one kind of process of a run."""
+
+    process: Process
+    module: str
+    name: str
+    ours: str
+    """``module:class``, made with the keyword argument ``options`` beside upstream's arguments."""
+    upstream: str
+    """Where OpenRLHF 0.11.2 looks the name up."""
+    is_actor: bool = False
+    """Whether upstream's is a ``ray.remote`` class."""
+
+
+_OURS = "openrlhf_ktae.training"
+
+OVERRIDES = (
+    # The launcher: `train()` imports its trainers late, and everything else from these modules when it is run.
+    Override("launcher", "openrlhf.trainer.ppo_trainer", "PPOTrainer", f"{_OURS}.trainer:Trainer",
+             "cli/train_ppo_ray.py:184", is_actor=True),
+    Override("launcher", "openrlhf.trainer.ppo_trainer_async", "PPOTrainerAsync", f"{_OURS}.trainer:AsyncTrainer",
+             "cli/train_ppo_ray.py:182", is_actor=True),
+    Override("launcher", "openrlhf.trainer.ray.vllm_engine", "RolloutRayActor", f"{_OURS}.rollout_actor:RolloutActor",
+             "trainer/ray/vllm_engine.py:307", is_actor=True),
+    Override("launcher", "openrlhf.trainer.ray.ppo_actor", "PolicyModelActor", f"{_OURS}.policy_actor:PolicyActor",
+             "cli/train_ppo_ray.py:10", is_actor=True),
+    # The asynchronous coordinator finds its two actors by name in its module.
+    Override("coordinator", "openrlhf.trainer.ppo_trainer_async", "GenerateSamplesActor",
+             f"{_OURS}.trainer:AsyncGenerator", "trainer/ppo_trainer_async.py:320", is_actor=True),
+    Override("coordinator", "openrlhf.trainer.ppo_trainer_async", "TrainingActor", f"{_OURS}.trainer:AsyncTraining",
+             "trainer/ppo_trainer_async.py:330", is_actor=True),
+    Override("trainer", "openrlhf.trainer.ppo_trainer", "RemoteExperienceMaker",
+             f"{_OURS}.experience_maker:ExperienceMaker", "trainer/ppo_trainer.py:178"),
+    Override("trainer", "openrlhf.trainer.ppo_trainer", "SamplesGenerator",
+             f"{_OURS}.samples_generator:Generator", "trainer/ppo_trainer.py:481"),
+    Override("trainer", "openrlhf.trainer.ppo_trainer_async", "SamplesGenerator",
+             f"{_OURS}.samples_generator:Generator", "trainer/ppo_trainer_async.py:58"),
+    Override("policy", "openrlhf.trainer.ray.ppo_actor", "ActorPPOTrainer", f"{_OURS}.policy_actor:PolicyTrainer",
+             "trainer/ray/ppo_actor.py:585"),
+)  # fmt: skip
+
+
+def install(process: Process, options: TrainingOptions) -> None:
+    """Puts ours in the places of `OVERRIDES` that belong to this kind of process."""
+    for override in OVERRIDES:
+        if override.process == process:
+            module, _, name = override.ours.partition(":")
+            ours = getattr(importlib.import_module(module), name)
+            made = OverriddenActor(ours, options) if override.is_actor else functools.partial(ours, options=options)
+            setattr(importlib.import_module(override.module), override.name, made)
 
 
 def plain_class(actor_class: Any) -> Any:
@@ -14,22 +77,22 @@ def plain_class(actor_class: Any) -> Any:
     return actor_class.__ray_metadata__.modified_class
 
 
-class Seat:
-    """Stands where OpenRLHF expects a ``ray.remote`` class, and adds our arguments to its constructor."""
+class OverriddenActor:
+    """Stands where OpenRLHF expects a ``ray.remote`` class, and adds our options to its constructor."""
 
-    def __init__(self, plain_class: type, **extra: Any) -> None:
+    def __init__(self, plain_class: type, options: TrainingOptions) -> None:
         self._actor = ray.remote(plain_class)
-        self._extra = extra
+        self._options = options
 
-    def options(self, **options: Any) -> "Seat":
+    def options(self, **options: Any) -> "OverriddenActor":
         """As ray's ``ActorClass.options``."""
-        seat = object.__new__(Seat)
-        seat._actor, seat._extra = self._actor.options(**options), self._extra
-        return seat
+        copy = object.__new__(OverriddenActor)
+        copy._actor, copy._options = self._actor.options(**options), self._options
+        return copy
 
     def remote(self, *args: Any, **kwargs: Any):
         """As ray's ``ActorClass.remote``."""
-        handle = self._actor.remote(*args, **kwargs, **self._extra)
+        handle = self._actor.remote(*args, **kwargs, options=self._options)
         threading.Thread(target=_end_if_it_fails_to_start, args=(handle,), daemon=True).start()
         return handle
 

@@ -5,13 +5,13 @@ from copy import copy
 from typing import Any
 
 import openrlhf.trainer.ray.vllm_engine as vllm_engine
-import ray
 import torch
 from openrlhf.utils.agent import SingleTurnAgentExecutor
 from vllm.sampling_params import RequestOutputKind, SamplingType
 
 from openrlhf_ktae.training import cpu
-from openrlhf_ktae.training.overrides import Seat, plain_class
+from openrlhf_ktae.training.options import TrainingOptions
+from openrlhf_ktae.training.overrides import plain_class
 
 _RolloutActor = plain_class(vllm_engine.RolloutRayActor)
 
@@ -57,11 +57,11 @@ def _as_numbers(responses: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return responses
 
 
-class KtaeRolloutActor(_RolloutActor):
+class RolloutActor(_RolloutActor):
     """OpenRLHF's rollout actor with one request per group; on CPU it brings its own vLLM worker extension."""
 
-    async def __init__(self, *args, device: str, **kwargs) -> None:
-        if device == "cpu":
+    async def __init__(self, *args, options: TrainingOptions, **kwargs) -> None:
+        if options.run.device == "cpu":
             # trainer/ray/vllm_engine.py:267 hard-codes the extension that allocates on "cuda".
             kwargs["worker_extension_cls"] = "openrlhf_ktae.training.cpu_vllm_worker.CpuWorker"
             kwargs |= cpu.ENGINE
@@ -86,18 +86,3 @@ class KtaeRolloutActor(_RolloutActor):
         request = _GroupRequest(self, num_samples)
         execute = self.executor.execute
         return _as_numbers(await asyncio.gather(*(execute(**kwargs, llm_engine=request) for _ in range(num_samples))))
-
-
-def share_tokenizer(generator) -> None:
-    """Gives the tokenizer to every engine once.
-
-    OpenRLHF sends it with every prompt (trainer/ppo_utils/samples_generator.py:235); with a vocabulary of 150,000 one
-    copy takes half a second to write and read.
-    """
-    ray.get([engine.take_tokenizer.remote(generator.tokenizer) for engine in generator.vllm_engines])
-    generator.tokenizer = None
-
-
-def take_seat(device: str) -> None:
-    """Puts our rollout actor where create_vllm_engines finds OpenRLHF's (trainer/ray/vllm_engine.py:307)."""
-    vllm_engine.RolloutRayActor = Seat(KtaeRolloutActor, device=device)  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,26 +1,16 @@
 """The rollouts of a step in the run folder: what was sampled, what it was worth, and the counts behind it."""
 
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
-from openrlhf.trainer.ppo_utils.experience import Experience
 
-from openrlhf_ktae.advantage import token_statistics
-from openrlhf_ktae.config import KtaeConfig
+from openrlhf_ktae.advantage.batch import RolloutBatch
+from openrlhf_ktae.advantage.term import AdvantageTerm, Outcome
 from openrlhf_ktae.files import replacing
-from openrlhf_ktae.training.experience_maker import RolloutBatch
-
-_GRADER_METRICS = {
-    "formatted": "reward/formatted_frac",
-    "timed_out": "reward/timed_out_frac",
-    "grader_error": "reward/grader_error_frac",
-}
-"""Names under which the reward function reports, and the metrics they become."""
+from openrlhf_ktae.training.step_metrics import ends
 
 
 def token_text(tokenizer: Any) -> Callable[[int], str]:
@@ -40,58 +30,30 @@ def token_text(tokenizer: Any) -> Callable[[int], str]:
     return text
 
 
-def step_metrics(experiences: list[Experience], samples_per_prompt: int) -> dict[str, float]:
-    """Accuracy, lengths by correctness, group composition, grader health and sampler agreement of one step."""
-    metrics: dict[str, float] = {}
-    for name, metric in _GRADER_METRICS.items():
-        if all(name in experience.info for experience in experiences):
-            metrics[metric] = torch.cat([e.info[name].flatten().float() for e in experiences]).mean().item()
-    if all(experience.rollout_log_probs is not None for experience in experiences):
-        difference = [(e.action_log_probs - e.rollout_log_probs).abs() * e.action_mask for e in experiences]
-        tokens = sum(int(e.action_mask.sum()) for e in experiences)
-        metrics["weights/vllm_logprob_diff_mean"] = sum(d.sum().item() for d in difference) / max(tokens, 1)
-    if any(experience.scores is None for experience in experiences):
-        return metrics
-    order = torch.argsort(torch.tensor([index for e in experiences for index in e.index]))
-    scores = torch.cat([e.scores.flatten() for e in experiences]).float()[order]
-    lengths = torch.cat([e.response_length.flatten() for e in experiences]).float()[order]
-    correct = scores > 0
-    per_group = correct.view(-1, samples_per_prompt).float().mean(1)
-    metrics |= {
-        "rollout/accuracy": correct.float().mean().item(),
-        "rollout/response_length_correct_mean": lengths[correct].mean().item(),
-        "rollout/response_length_wrong_mean": lengths[~correct].mean().item(),
-        "rollout/groups_all_correct_frac": (per_group == 1).float().mean().item(),
-        "rollout/groups_all_wrong_frac": (per_group == 0).float().mean().item(),
-    }
-    return metrics
-
-
 def write_rollouts(
     folder: Path,
-    step: int,
-    experiences: list[Experience],
-    values: torch.Tensor | None,
-    samples_per_prompt: int,
-    ktae: KtaeConfig,
+    batch: RolloutBatch,
+    outcome: Outcome,
+    terms: Mapping[str, AdvantageTerm],
     text: Callable[[int], str],
 ) -> None:
     """Writes step_XXXXX.parquet (a row per rollout) and step_XXXXX_tokens.parquet (a row per group and distinct token).
 
-    ``values``: key-token values (N, T) in sampling order, or None where the key-token term is off.
+    The first has a list column for every column of a term; the second is there if a term counts tokens.
     """
     folder.mkdir(exist_ok=True)
-    rows = [row for experience in experiences for row in _rows(experience, values, samples_per_prompt, step, text)]
-    rows.sort(key=lambda row: (row["group"], row["rollout"]))
-    _write(pa.Table.from_pylist(rows, schema=_ROLLOUT_SCHEMA), folder / f"step_{step:05d}.parquet")
-    if values is None:
-        return
-    batch = RolloutBatch.from_experiences(experiences, samples_per_prompt)
-    statistics = asdict(token_statistics(batch.token_ids, batch.mask, batch.correct, batch.group, ktae))
-    columns = {name: pa.array(column) for name, column in statistics.items()}
-    columns["token"] = pa.array([text(int(token_id)) for token_id in statistics["token_id"]])
-    columns["step"] = pa.array([step] * len(statistics["token_id"]), pa.int32())
-    _write(pa.table(columns), folder / f"step_{step:05d}_tokens.parquet")
+    schema = _SCHEMA
+    for column in outcome.columns:
+        schema = schema.append(pa.field(column, pa.list_(pa.float32())))
+    rows = pa.Table.from_pylist(list(_rows(batch, outcome, text)), schema=schema)
+    _write(rows, folder / f"step_{batch.step:05d}.parquet")
+    for term in terms.values():
+        statistics = term.token_table(batch)
+        if statistics is not None:
+            columns = {name: pa.array(column) for name, column in statistics.items()}
+            columns["token"] = pa.array([text(int(token_id)) for token_id in statistics["token_id"]])
+            columns["step"] = pa.array([batch.step] * len(statistics["token_id"]), pa.int32())
+            _write(pa.table(columns), folder / f"step_{batch.step:05d}_tokens.parquet")
 
 
 def _write(table: pa.Table, path: Path) -> None:
@@ -99,7 +61,7 @@ def _write(table: pa.Table, path: Path) -> None:
         pq.write_table(table, part, compression="zstd")
 
 
-_ROLLOUT_SCHEMA = pa.schema(
+_SCHEMA = pa.schema(
     [
         ("step", pa.int32()),
         ("group", pa.int32()),
@@ -116,35 +78,32 @@ _ROLLOUT_SCHEMA = pa.schema(
         ("generated", pa.list_(pa.bool_())),
         ("log_prob", pa.list_(pa.float32())),
         ("advantage", pa.list_(pa.float32())),
-        ("key_token_value", pa.list_(pa.float32())),
     ]
 )
+"""Of every run; the columns of the terms follow."""
 
 
-def _rows(experience: Any, values, samples_per_prompt: int, step: int, text: Callable[[int], str]):
-    for row, index in enumerate(experience.index):
-        mask = experience.action_mask[row].bool()
-        positions = mask.nonzero().flatten()
-        first, last = (int(positions[0]), int(positions[-1]) + 1) if len(positions) else (0, 0)
-        # action_mask[:, j] belongs to sequences[:, j + 1]: OpenRLHF drops the first position.
-        token_ids = experience.sequences[row, 1:][first:last].tolist()
+def _rows(batch: RolloutBatch, outcome: Outcome, text: Callable[[int], str]):
+    rollouts: dict[int, int] = {}
+    for row, (group, first, last) in enumerate(zip(batch.group.tolist(), *map(list, ends(batch.mask)), strict=True)):
+        rollouts[group] = rollouts.get(group, -1) + 1
+        token_ids = batch.token_ids[row, first:last].tolist()
         tokens = [text(token_id) for token_id in token_ids]
-        score = None if experience.scores is None else experience.scores.flatten()[row].item()
+        score = None if batch.scores is None else batch.scores[row].item()
         yield {
-            "step": step,
-            "group": index // samples_per_prompt,
-            "rollout": index % samples_per_prompt,
-            "prompt": experience.prompts[row],
+            "step": batch.step,
+            "group": group,
+            "rollout": rollouts[group],
+            "prompt": batch.prompts[row],
             "response": "".join(tokens),
-            "label": str(experience.labels[row]),
-            "reward": experience.rewards.flatten()[row].item(),
+            "label": batch.labels[row],
+            "reward": batch.rewards[row].item(),
             "score": score,
             "correct": None if score is None else score > 0,
-            "truncated": bool(experience.truncated.flatten()[row]),
+            "truncated": None if batch.truncated is None else bool(batch.truncated[row]),
             "token_ids": token_ids,
             "tokens": tokens,
-            "generated": mask[first:last].tolist(),
-            "log_prob": experience.action_log_probs[row, first:last].tolist(),
-            "advantage": experience.advantages[row, first:last].tolist(),
-            "key_token_value": values[index, first:last].tolist() if values is not None else [0.0] * len(tokens),
-        }
+            "generated": batch.mask[row, first:last].tolist(),
+            "log_prob": batch.log_probs[row, first:last].tolist(),
+            "advantage": outcome.advantages[row, first:last].tolist(),
+        } | {name: values[row, first:last].tolist() for name, values in outcome.columns.items()}

@@ -1,25 +1,19 @@
-"""OpenRLHF's trainer actors (synchronous and asynchronous) with the key-token advantage and the run log.
-
-`take_seats` puts ours where OpenRLHF's ``train()`` looks for its own.
-"""
+"""OpenRLHF's trainer actors, synchronous and asynchronous, with the run's metrics, rollout log and stop file."""
 
 import re
 import time
-from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
 import openrlhf.trainer.ppo_trainer as ppo_trainer
 import openrlhf.trainer.ppo_trainer_async as ppo_trainer_async
 import ray
-from openrlhf.trainer.ppo_utils.experience import Experience
 
-from openrlhf_ktae.config import KtaeConfig, RunOptions
 from openrlhf_ktae.run_folder import MetricsLog, RunFolder
-from openrlhf_ktae.training.experience_maker import KtaeExperienceMaker, require_rewards
-from openrlhf_ktae.training.overrides import Seat, plain_class
-from openrlhf_ktae.training.rollout_actor import share_tokenizer
-from openrlhf_ktae.training.rollout_log import step_metrics, token_text, write_rollouts
+from openrlhf_ktae.training.experience_maker import ExperienceMaker
+from openrlhf_ktae.training.options import TrainingOptions
+from openrlhf_ktae.training.overrides import install, plain_class
+from openrlhf_ktae.training.rollout_log import token_text, write_rollouts
+from openrlhf_ktae.training.step_metrics import step_metrics
 
 _Sync = plain_class(ppo_trainer.PPOTrainer)
 _AsyncTraining = plain_class(ppo_trainer_async.TrainingActor)
@@ -27,104 +21,97 @@ _AsyncGeneration = plain_class(ppo_trainer_async.GenerateSamplesActor)
 _Async = plain_class(ppo_trainer_async.PPOTrainerAsync)
 
 _REPLACED_METRICS = ("formatted", "timed_out", "grader_error")
-"""Entries of OpenRLHF's status that the metrics hold under a better name (`rollout_log.step_metrics`)."""
+"""Entries of OpenRLHF's status that the metrics hold under a better name (`step_metrics`)."""
 
-_KTAE_SECONDS = "timing/ktae"
-"""Not in the status: OpenRLHF adds every timing/* of it up to timing/step_total, and make_experience holds this one."""
+_TERMS_STATE = "advantage_terms"
+"""Entry of a checkpoint's client state that holds the state of the advantage terms, by name."""
 
 
 class StopRequested(Exception):
     """Training ends early because the run folder's ``stop`` file asks for it; a checkpoint has been written."""
 
 
-@dataclass(frozen=True)
-class TrainerOptions:
-    """What our trainers need beside OpenRLHF's own arguments."""
-
-    run_dir: str
-    ktae: KtaeConfig
-    run: RunOptions
-
-
-class _KtaeTraining:
+class _Training:
     """What the synchronous trainer and the asynchronous training actor share; mixed in before OpenRLHF's class."""
 
     # Set by OpenRLHF's BasePPOTrainer.
-    strategy: Any
     args: Any
     tokenizer: Any
-    experience_maker: Any
+    experience_maker: ExperienceMaker
 
-    def _install(self, options: TrainerOptions) -> None:
+    def __init__(self, *args, options: TrainingOptions, **kwargs) -> None:
+        install("trainer", options)
+        super().__init__(*args, **kwargs)
         self.options = options
-        # Special tokens end or pad a response; they carry no reasoning to reward.
-        special = {self.tokenizer.pad_token_id, self.tokenizer.eos_token_id} - {None}
-        ktae = options.ktae
-        if not ktae.ignore_token_ids:
-            ktae = ktae.model_copy(update={"ignore_token_ids": tuple(sorted(special))})
-        maker = self.experience_maker
-        self.experience_maker = KtaeExperienceMaker(
-            maker.actor_model_group,
-            maker.critic_model_group,
-            maker.reward_model_group,
-            maker.initial_model_group,
-            maker.kl_ctl,
-            self.strategy,
-            self.tokenizer,
-            ktae=ktae,
-            on_experiences=self._log_rollouts,
-        )
         self._token_text = token_text(self.tokenizer)
         self._folder = RunFolder(options.run_dir)
         self._metrics_log: MetricsLog | None = None
         self._step = 0
-        self._step_metrics: dict[str, float] = {}
+        self._term_seconds: dict[str, float] = {}
 
     def _log(self, kind: str, step: int, values: dict[str, Any]) -> None:
         if self._metrics_log is None:
             self._metrics_log = MetricsLog(self._folder, first_step=step)
         self._metrics_log.write(kind, step, values)
 
-    def _log_rollouts(self, experiences: list[Experience]) -> None:
-        maker, samples = self.experience_maker, self.args.rollout.n_samples_per_prompt
-        self._step_metrics = maker.metrics | step_metrics(experiences, samples)
-        every = self.options.run.rollout_log_steps
-        if every and (self._step == 1 or self._step % every == 0):
-            folder = self._folder.rollouts
-            write_rollouts(
-                folder, self._step, experiences, maker.key_token_values, samples, maker.ktae, self._token_text
-            )
-
     def train_step(self, rollout_samples, global_step: int):
         """One optimisation step, with this project's metrics in its status."""
-        self._step = global_step + 1
+        self._step = self.experience_maker.step = global_step + 1
         status, global_step = super().train_step(rollout_samples, global_step)  # pyright: ignore
-        status = {name: value for name, value in status.items() if name not in _REPLACED_METRICS}
-        return status | {k: v for k, v in self._step_metrics.items() if k != _KTAE_SECONDS}, global_step
+        return {name: value for name, value in status.items() if name not in _REPLACED_METRICS}, global_step
+
+    def _compute_rollout_stats(self, experiences) -> dict[str, float]:
+        """Upstream's statistics and ours; called once a step, outside of what timing/make_experience counts."""
+        stats = super()._compute_rollout_stats(experiences)  # pyright: ignore
+        maker = self.experience_maker
+        batch, outcome = maker.batch, maker.outcome
+        assert batch is not None and outcome is not None  # made by `make_experience_batch` just before
+        every = self.options.run.rollout_log_steps
+        if every and (self._step == 1 or self._step % every == 0):
+            write_rollouts(self._folder.rollouts, batch, outcome, maker.terms, self._token_text)
+        maker.batch = maker.outcome = None
+        # Not in the status: OpenRLHF adds its timing/* up to timing/step_total, and make_experience holds these.
+        self._term_seconds = {f"timing/{name}": seconds for name, seconds in outcome.seconds.items()}
+        return stats | step_metrics(batch) | outcome.metrics
 
     def save_logs_and_checkpoints(self, global_step: int, logs_dict=None, client_states=None) -> None:
         """Writes the step's line of metrics.jsonl, then OpenRLHF's trackers and checkpoints; ends where asked to."""
-        logs = logs_dict or {}
-        if _KTAE_SECONDS in self._step_metrics:
-            logs = logs | {_KTAE_SECONDS: self._step_metrics[_KTAE_SECONDS]}
+        logs = (logs_dict or {}) | self._term_seconds
         self._log("train", global_step, {k: v for k, v in logs.items() if k != "generated_samples"})
+        client_states = self._with_terms(client_states)
         super().save_logs_and_checkpoints(global_step, logs, client_states)  # pyright: ignore
         if self._folder.stop_file.exists():
-            self._checkpoint_and_stop(global_step, client_states)
+            if global_step % self.args.ckpt.save_steps != 0:
+                self._save_checkpoint(global_step, client_states)
+            raise StopRequested(f"stopped after step {global_step}; a checkpoint was written")
 
-    def _checkpoint_and_stop(self, global_step: int, client_states) -> None:
-        if global_step % self.args.ckpt.save_steps != 0:
-            every, self.args.ckpt.save_steps = self.args.ckpt.save_steps, 1
-            logging_steps, self.args.logger.logging_steps = self.args.logger.logging_steps, float("inf")
+    def _save_checkpoint(self, global_step: int, client_states) -> None:
+        """A checkpoint out of turn; upstream writes one and logs only where the step number divides."""
+        ckpt, logger = self.args.ckpt, self.args.logger
+        before = ckpt.save_steps, logger.logging_steps
+        ckpt.save_steps, logger.logging_steps = 1, float("inf")
+        try:
             super().save_logs_and_checkpoints(global_step, {}, client_states)  # pyright: ignore
-            self.args.ckpt.save_steps, self.args.logger.logging_steps = every, logging_steps
-        raise StopRequested(f"stopped after step {global_step}; a checkpoint was written")
+        finally:
+            ckpt.save_steps, logger.logging_steps = before
 
     def save_best_checkpoint(self, eval_metrics, global_step: int, client_states=None) -> None:
         """Writes the evaluation's line of metrics.jsonl: both of OpenRLHF's trainers pass every evaluation here."""
         self._log("eval", global_step, evaluation_line(eval_metrics))
         if global_step > 0:  # an untrained model is no best one, and its checkpoint could not be resumed
-            super().save_best_checkpoint(eval_metrics, global_step, client_states)  # pyright: ignore
+            super().save_best_checkpoint(eval_metrics, global_step, self._with_terms(client_states))  # pyright: ignore
+
+    def _with_terms(self, client_states: dict[str, Any] | None) -> dict[str, Any]:
+        states = {name: term.state_dict() for name, term in self.experience_maker.terms.items()}
+        return (client_states or {}) | {_TERMS_STATE: {name: state for name, state in states.items() if state}}
+
+    def init_checkpoint_states(self) -> dict[str, Any]:
+        """Where a resumed run goes on; the advantage terms take up their state here."""
+        states = super().init_checkpoint_states()  # pyright: ignore
+        for name, state in states.get(_TERMS_STATE, {}).items():
+            if name in self.experience_maker.terms:
+                self.experience_maker.terms[name].load_state_dict(state)
+        return states
 
 
 def evaluation_line(eval_metrics: dict[str, Any]) -> dict[str, float]:
@@ -139,45 +126,13 @@ def evaluation_line(eval_metrics: dict[str, Any]) -> dict[str, float]:
     return line
 
 
-def _adapt_generation(trainer: Any) -> None:
-    """One copy of the tokenizer per engine, and evaluation that counts correct answers, all problems at once.
-
-    compute_eval_metrics (trainer/ppo_trainer.py:77-110) averages rewards, which a format bonus or a penalty shifts.
-    samples_generator.py:80 generates rollout.batch_size problems at a time and waits for the longest response of each
-    such round.
-    """
-    share_tokenizer(trainer.samples_generator)
-    generate = trainer.samples_generator.generate_eval_samples
-    rollout = trainer.samples_generator.args.rollout
-
-    def with_scores(**kwargs) -> list[Experience]:
-        batch_size, rollout.batch_size = rollout.batch_size, len(trainer.eval_dataloader.dataset)
-        try:
-            samples = generate(**kwargs)
-        finally:
-            rollout.batch_size = batch_size
-        require_rewards(samples)
-        for sample in samples:
-            sample.rewards = sample.rewards if sample.scores is None else sample.scores
-        return samples
-
-    trainer.samples_generator.generate_eval_samples = with_scores
-    dataloader = trainer.eval_dataloader
-    trainer.problems_per_source = Counter(source for sources, *_ in dataloader or () for source in sources)
-
-
-def _with_counts(trainer: Any, logs: dict[str, Any], seconds: float) -> dict[str, Any]:
-    counts = {f"eval_{source}_n": float(count) for source, count in trainer.problems_per_source.items()}
+def _with_counts(generator: Any, logs: dict[str, Any], seconds: float) -> dict[str, Any]:
+    counts = {f"eval_{source}_n": float(count) for source, count in generator.problems_per_source.items()}
     return logs | counts | {"timing/evaluation": seconds}
 
 
-class KtaePPOTrainer(_KtaeTraining, _Sync):
-    """OpenRLHF's synchronous trainer with KTAE."""
-
-    def __init__(self, *args, options: TrainerOptions, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
-        self._install(options)
-        _adapt_generation(self)
+class Trainer(_Training, _Sync):
+    """OpenRLHF's synchronous trainer."""
 
     def fit(self, global_step: int = 0) -> None:
         """Trains; evaluates before the first step of a fresh run and after the last step of any run."""
@@ -202,28 +157,24 @@ class KtaePPOTrainer(_KtaeTraining, _Sync):
         """OpenRLHF's evaluation, by correctness, with the number of problems and the seconds it took."""
         start = time.perf_counter()
         logs = super().evaluate(global_step, **generate_kwargs)
-        return _with_counts(self, logs, time.perf_counter() - start)
+        return _with_counts(self.samples_generator, logs, time.perf_counter() - start)
 
 
-class KtaeTrainingActor(_KtaeTraining, _AsyncTraining):
-    """OpenRLHF's asynchronous training actor with KTAE."""
-
-    def __init__(self, *args, options: TrainerOptions, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
-        self._install(options)
+class AsyncTraining(_Training, _AsyncTraining):
+    """OpenRLHF's asynchronous training actor."""
 
 
-class KtaeGenerateSamplesActor(_AsyncGeneration):
+class AsyncGenerator(_AsyncGeneration):
     """OpenRLHF's asynchronous generator; evaluates by correctness, and before the first step of a fresh run."""
 
-    def __init__(self, *args, options: TrainerOptions, **kwargs) -> None:
+    def __init__(self, *args, options: TrainingOptions, **kwargs) -> None:
+        install("trainer", options)
         super().__init__(*args, **kwargs)
         self.options = options
-        _adapt_generation(self)
 
     def _run_eval(self):
         start = time.perf_counter()
-        return _with_counts(self, super()._run_eval(), time.perf_counter() - start)
+        return _with_counts(self.samples_generator, super()._run_eval(), time.perf_counter() - start)
 
     def fit(self, episode: int, total_consumed_prompts: int) -> None:
         """Generates; a fresh run is evaluated first."""
@@ -239,17 +190,9 @@ class KtaeGenerateSamplesActor(_AsyncGeneration):
         super().fit(episode, total_consumed_prompts)
 
 
-class KtaePPOTrainerAsync(_Async):
+class AsyncTrainer(_Async):
     """OpenRLHF's asynchronous coordinator, which starts our generator and training actors."""
 
-    def __init__(self, *args, options: TrainerOptions, **kwargs) -> None:
-        # PPOTrainerAsync.__init__ finds both classes by name in its module, in this process.
-        ppo_trainer_async.GenerateSamplesActor = Seat(KtaeGenerateSamplesActor, options=options)  # pyright: ignore
-        ppo_trainer_async.TrainingActor = Seat(KtaeTrainingActor, options=options)  # pyright: ignore
+    def __init__(self, *args, options: TrainingOptions, **kwargs) -> None:
+        install("coordinator", options)
         super().__init__(*args, **kwargs)
-
-
-def take_seats(options: TrainerOptions) -> None:
-    """Puts our trainers where OpenRLHF's train() imports its own (cli/train_ppo_ray.py:181-184)."""
-    ppo_trainer.PPOTrainer = Seat(KtaePPOTrainer, options=options)  # pyright: ignore
-    ppo_trainer_async.PPOTrainerAsync = Seat(KtaePPOTrainerAsync, options=options)  # pyright: ignore

@@ -14,7 +14,7 @@ from report_runs import HOSTILE, write_run
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.support.ui import Select
 
-from openrlhf_ktae.config import KtaeConfig
+from openrlhf_ktae.advantage import KtaeConfig
 from openrlhf_ktae.report import write_report
 
 pytestmark = pytest.mark.browser

@@ -18,7 +18,7 @@ import pytest
 import torch
 from ktae_oracle import oracle_values
 
-from openrlhf_ktae.config import KtaeConfig
+from openrlhf_ktae.advantage import KtaeConfig
 from openrlhf_ktae.run_folder import EXIT_STOPPED, RunFolder
 from openrlhf_ktae.tasks.arithmetic import write_prompt_set
 from openrlhf_ktae.tasks.tiny_model import make_model, make_tokenizer, save

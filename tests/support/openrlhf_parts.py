@@ -11,9 +11,10 @@ cpu.install()
 from openrlhf.trainer.ppo_utils.experience import Experience  # noqa: E402
 from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker  # noqa: E402
 
-from openrlhf_ktae.config import KtaeConfig  # noqa: E402
+from openrlhf_ktae.config import RunOptions  # noqa: E402
 from openrlhf_ktae.openrlhf_options import check, to_argv  # noqa: E402
-from openrlhf_ktae.training.experience_maker import KtaeExperienceMaker  # noqa: E402
+from openrlhf_ktae.training.experience_maker import ExperienceMaker  # noqa: E402
+from openrlhf_ktae.training.options import TrainingOptions  # noqa: E402
 
 SAMPLES = 4
 
@@ -81,12 +82,17 @@ def plain_maker(args: SimpleNamespace) -> RemoteExperienceMaker:
     return RemoteExperienceMaker(None, None, None, None, _kl(), SimpleNamespace(args=args), None)
 
 
-def ktae_maker(args: SimpleNamespace, **options) -> KtaeExperienceMaker:
-    """Ours, on the same footing."""
-    return KtaeExperienceMaker(
-        None, None, None, None, _kl(), SimpleNamespace(args=args), None,
-        ktae=KtaeConfig(**options), on_experiences=lambda _: None,
-    )  # fmt: skip
+def maker(args: SimpleNamespace, terms: tuple[str, ...] = ("ktae",), **sections) -> ExperienceMaker:
+    """Ours, on the same footing; ``ktae={"scale": 0.5}`` are options of a section."""
+    return ExperienceMaker(
+        None, None, None, None, _kl(), SimpleNamespace(args=args), None, options=training_options(terms, **sections)
+    )
+
+
+def training_options(terms: tuple[str, ...] = (), policy_loss: str = "openrlhf", **sections) -> TrainingOptions:
+    """What a run's actors get."""
+    methods = {"advantage": {"terms": list(terms)}, "policy_loss": {"name": policy_loss}}
+    return TrainingOptions("", RunOptions(), methods | sections)
 
 
 def _kl() -> SimpleNamespace:

@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from openrlhf_ktae.advantage import batch_diagnostics, key_token_values, token_statistics
-from openrlhf_ktae.config import KtaeConfig
+from openrlhf_ktae.advantage import KtaeConfig, batch_diagnostics, key_token_values, token_statistics
 
 EOS = "<|im_end|>"
 HOSTILE = "So </script><script>window.owned = 1</script><img src=x onerror='window.owned = 2'> &amp; $x^2$"

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from openrlhf_ktae.config import ArithmeticConfig, KtaeConfig, RewardConfig, RunOptions
+from openrlhf_ktae.advantage import KtaeConfig
+from openrlhf_ktae.config import AdvantageOptions, ArithmeticConfig, PolicyLossOptions, RewardConfig, RunOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("recipes/*/README.md")])
@@ -18,6 +19,8 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("rec
         (ArithmeticConfig, "runs.md"),
         (RewardConfig, "grading.md"),
         (KtaeConfig, "estimator.md"),
+        (AdvantageOptions, "methods.md"),
+        (PolicyLossOptions, "methods.md"),
     ],
 )
 def test_every_option_is_documented(section, document):

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from openrlhf_parts import SAMPLES, arguments, experiences, ktae_maker, plain_maker
+from openrlhf_parts import SAMPLES, arguments, experiences, maker, plain_maker
 
-from openrlhf_ktae.advantage import key_token_values
-from openrlhf_ktae.config import KtaeConfig
-from openrlhf_ktae.training.experience_maker import RolloutBatch, require_rewards
+from openrlhf_ktae.advantage import KtaeConfig, key_token_values
+from openrlhf_ktae.training.experience_maker import require_rewards
+from openrlhf_ktae.training.rollout_batch import gather
 
 ESTIMATORS = ["group_norm", "dr_grpo", "rloo", "reinforce_baseline", "reinforce"]
 
@@ -21,13 +21,14 @@ def by_index(batches, name):
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_zero_scale_equals_openrlhf_bit_for_bit(estimator):
+def test_without_terms_it_is_openrlhf_bit_for_bit(estimator):
     args = arguments(algo__advantage__estimator=estimator)
     plain = plain_maker(args).compute_advantages_and_returns(experiences(6, 5, shuffle=True))
-    ours = ktae_maker(args, scale=0.0).compute_advantages_and_returns(experiences(6, 5, shuffle=True))
-    for expected, found in zip(plain, ours, strict=True):
-        assert torch.equal(found.advantages, expected.advantages)
-        assert torch.equal(found.returns, expected.returns)
+    for ours in (maker(args, ()), maker(args, ktae={"scale": 0.0})):
+        found = ours.compute_advantages_and_returns(experiences(6, 5, shuffle=True))
+        for theirs, mine in zip(plain, found, strict=True):
+            assert torch.equal(mine.advantages, theirs.advantages)
+            assert torch.equal(mine.returns, theirs.returns)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -35,7 +36,7 @@ def test_zero_scale_equals_openrlhf_bit_for_bit(estimator):
 def test_the_values_are_added_to_every_estimator(estimator, shuffle):
     args = arguments(algo__advantage__estimator=estimator)
     plain = plain_maker(args).compute_advantages_and_returns(experiences(6, 5, shuffle=shuffle))
-    ours = ktae_maker(args, scale=0.5).compute_advantages_and_returns(experiences(6, 5, shuffle=shuffle))
+    ours = maker(args, ktae={"scale": 0.5}).compute_advantages_and_returns(experiences(6, 5, shuffle=shuffle))
     # Computed once more from the rows alone, one group at a time.
     rows = sorted(
         (
@@ -66,14 +67,17 @@ def test_correctness_comes_from_scores_and_not_from_shaped_rewards():
     shaped = experiences(4, 4)
     for batch in shaped:
         batch.rewards = batch.rewards - 1.0  # a length penalty: correct rollouts get 0, wrong ones -1
-    maker = ktae_maker(args)
-    maker.compute_advantages_and_returns(batches)
-    expected = maker.key_token_values
-    maker.compute_advantages_and_returns(shaped)
-    assert torch.equal(maker.key_token_values, expected)
+    ours = maker(args)
+    values = []
+    for rollouts in (batches, shaped):
+        ours.compute_advantages_and_returns(rollouts)
+        assert ours.outcome is not None
+        values.append(ours.outcome.columns["key_token_value"])
+    assert torch.equal(*values)
 
 
-def test_equal_rewards_give_exactly_zero_where_openrlhf_gives_10():
+@pytest.mark.parametrize("terms", [(), ("ktae",)])
+def test_equal_rewards_give_exactly_zero_where_openrlhf_gives_10(terms):
     # The float32 mean of three rewards of 0.9 is not 0.9; OpenRLHF divides the difference by 1e-9 and clips at 10.
     args = arguments(rollout__n_samples_per_prompt=3)
     plain, ours = experiences(3, 4), experiences(3, 4)
@@ -81,17 +85,16 @@ def test_equal_rewards_give_exactly_zero_where_openrlhf_gives_10():
         batch.rewards = torch.full_like(batch.rewards, 0.9)
         batch.scores = torch.zeros_like(batch.scores)
     before = plain_maker(args).compute_advantages_and_returns(plain)
-    after = ktae_maker(args).compute_advantages_and_returns(ours)
+    after = maker(args, terms).compute_advantages_and_returns(ours)
     assert max(batch.advantages.abs().max() for batch in before) == 10
     assert all(torch.count_nonzero(row) == 0 for row in by_index(after, "advantages"))
 
 
 def test_metrics_of_the_step_are_kept():
-    maker = ktae_maker(arguments())
-    maker.compute_advantages_and_returns(experiences(6, 5))
-    assert {"ktae/key_token_frac", "ktae/saturated_frac", "ktae/degenerate_group_frac", "timing/ktae"} <= set(
-        maker.metrics
-    )
+    ours = maker(arguments())
+    ours.compute_advantages_and_returns(experiences(6, 5))
+    assert ours.outcome is not None and ours.outcome.seconds["ktae"] > 0
+    assert {"ktae/key_token_frac", "ktae/saturated_frac", "ktae/degenerate_group_frac"} <= set(ours.outcome.metrics)
 
 
 def test_missing_scores_stop_with_the_count():
@@ -101,11 +104,11 @@ def test_missing_scores_stop_with_the_count():
         require_rewards(batches, and_scores=True)
     require_rewards(batches)
     with pytest.raises(ValueError, match="4 of 8 rollouts"):
-        ktae_maker(arguments()).make_experience_batch(batches)
+        maker(arguments()).make_experience_batch(batches)
 
 
 def test_scores_other_than_0_and_1_are_refused():
     batches = experiences(2, 4)
     batches[0].scores[1] = 0.35
     with pytest.raises(ValueError, match=r"scores: found 0\.35, expected 0 \(wrong\) or 1 \(correct\)"):
-        RolloutBatch.from_experiences(batches, SAMPLES)
+        _ = gather(batches, SAMPLES).correct

@@ -60,7 +60,7 @@ def test_a_run_that_can_work_passes(check):
         (["rollout.n_samples_per_prompt=1"], "n_samples_per_prompt"),
         (
             ["rollout.n_samples_per_prompt=1", "algo.advantage.estimator=reinforce", "rollout.micro_batch_size=8"],
-            r"rollout\.n_samples_per_prompt: got 1, KTAE compares .* set ktae\.scale=0",
+            r"rollout\.n_samples_per_prompt: got 1, ktae compares .* take ktae out",
         ),
         (["algo.advantage.estimator=gae"], r"algo\.advantage\.estimator: gae estimates"),
         (["actor.model_name_or_path=runs/no/such/model"], "runs/no/such/model is no model folder"),
@@ -111,7 +111,7 @@ def test_a_damaged_prompt_set_is_named_with_its_line(check, tmp_path, content, m
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("return {'rewards': torch.zeros(1)}", "returns no `scores`; KTAE needs to know"),
+        ("return {'rewards': torch.zeros(1)}", "returns no `scores`; ktae needs to know"),
         ("raise KeyError('label')", r"failed on an empty response: KeyError\('label'\)"),
         ("return None", "returned None, expected a dict with `rewards`"),
     ],
@@ -122,7 +122,7 @@ def test_a_reward_source_that_would_fail_in_silence_is_refused(check, tmp_path, 
 
 
 def test_scores_are_needed_by_ktae_only(check, tmp_path):
-    check(reward_file(tmp_path, "return {'rewards': torch.zeros(1)}"), "ktae.scale=0")
+    check(reward_file(tmp_path, "return {'rewards': torch.zeros(1)}"), "advantage.terms=[]")
 
 
 def test_a_file_without_a_reward_function_is_refused(check, tmp_path):

@@ -41,7 +41,7 @@ def test_later_layers_win(project):
     )
     config = resolve(folder, ["ktae.gamma=0.5"])
     assert config.openrlhf == {"actor.adam.lr": 3e-6, "train.seed": 2}
-    assert (config.ktae.alpha, config.ktae.gamma) == (0.0, 0.5)
+    assert (config.sections["ktae"].alpha, config.sections["ktae"].gamma) == (0.0, 0.5)
     assert config.sources["train.seed"] == "configs/model.yaml"
     assert config.sources["ktae.gamma"] == "--set"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from openrlhf_ktae.config import KtaeConfig
+from openrlhf_ktae.advantage import KtaeConfig
 from openrlhf_ktae.openrlhf_options import check
 from openrlhf_ktae.recipe import resolve
 from openrlhf_ktae.runs.batch_sizes import batch_plan
@@ -49,7 +49,8 @@ def test_a_published_recipe_has_the_published_settings(name):
     assert (args.actor.lr_scheduler, args.rollout.temperature) == ("constant", 1)
     assert (args.train.num_episodes, args.eval.steps, args.ckpt.save_steps) == (20, 5, 10)
     assert batch_plan(args).gpus_total == 8
-    assert config.ktae == (KtaeConfig() if "_ktae_" in name else KtaeConfig(scale=0))
+    assert config.terms == (("ktae",) if "_ktae_" in name else ())
+    assert config.sections.get("ktae", KtaeConfig()) == KtaeConfig()
 
 
 @pytest.mark.parametrize("ktae", ["", "_ktae"])
@@ -78,11 +79,11 @@ def test_an_ablation_differs_from_the_whole_in_one_weight(part):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_ktae_and_its_baseline_differ_in_the_scale_alone(name):
+def test_ktae_and_its_baseline_differ_in_the_terms_alone(name):
     baseline, ktae = (
         resolve(ROOT / "recipes" / recipe).settings() for recipe in (name, name.replace("_qwen", "_ktae_qwen"))
     )
-    assert {key for key in baseline if baseline[key] != ktae[key]} == {"ktae.scale"}
+    assert {key for key in baseline if baseline[key] != ktae[key]} == {"advantage.terms"}
 
 
 @pytest.mark.parametrize("fragment", FRAGMENTS, ids=str)

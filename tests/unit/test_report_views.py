@@ -13,7 +13,7 @@ import pytest
 from ktae_oracle import fisher_p, information_gain, oracle_values
 from report_runs import HOSTILE, write_run
 
-from openrlhf_ktae.config import KtaeConfig
+from openrlhf_ktae.advantage import KtaeConfig
 from openrlhf_ktae.report import write_report
 from openrlhf_ktae.report.bundle import pack, select_groups
 from openrlhf_ktae.report.curves import cohort_series, curve_panels, wilson_interval

@@ -3,13 +3,13 @@
 import asyncio
 from types import SimpleNamespace
 
-import openrlhf_parts  # noqa: F401  (stands in for CUDA where there is none)
+import openrlhf_parts
 import pytest
 import torch
 from openrlhf.utils.agent import SingleTurnAgentExecutor
 from vllm import SamplingParams
 
-from openrlhf_ktae.training import rollout_actor, trainer
+from openrlhf_ktae.training import rollout_actor, samples_generator, trainer
 from openrlhf_ktae.training.rollout_log import token_text
 
 SAMPLES = 3
@@ -44,7 +44,7 @@ def actor():
         "scores": torch.tensor([1.0]),
         "extra_logs": {"formatted": torch.tensor([1.0])},
     }
-    actor = object.__new__(rollout_actor.KtaeRolloutActor)
+    actor = object.__new__(rollout_actor.RolloutActor)
     actor.executor, actor.llm, actor._mm_pad_token_ids = executor, Engine(), None
     asyncio.run(actor.take_tokenizer(Tokenizer()))
     return actor
@@ -82,14 +82,21 @@ def test_rewards_and_logs_leave_the_actor_as_numbers(actor, samples):
         assert found == (0.5, 1.0, 1.0) and {type(value) for value in found} == {float}
 
 
+def generator(monkeypatch, engines=(), eval_dataloader=(), batch_size=2):
+    """Our sample generator, with Ray's calls made at once."""
+    monkeypatch.setattr(samples_generator.ray, "get", lambda references: references)
+    args = SimpleNamespace(rollout=SimpleNamespace(batch_size=batch_size), vllm=SimpleNamespace(enable_sleep=False))
+    return samples_generator.Generator(
+        SimpleNamespace(args=args), [], eval_dataloader, Tokenizer(), list(engines),
+        options=openrlhf_parts.training_options(),
+    )  # fmt: skip
+
+
 def test_the_tokenizer_goes_to_every_engine_once_and_no_longer_with_the_prompts(monkeypatch):
     taken = []
     engines = [SimpleNamespace(take_tokenizer=SimpleNamespace(remote=taken.append)) for _ in range(2)]
-    tokenizer = Tokenizer()
-    generator = SimpleNamespace(tokenizer=tokenizer, vllm_engines=engines)
-    monkeypatch.setattr(rollout_actor.ray, "get", lambda references: references)
-    rollout_actor.share_tokenizer(generator)
-    assert taken == [tokenizer, tokenizer] and generator.tokenizer is None
+    assert generator(monkeypatch, engines).tokenizer is None
+    assert len(taken) == 2 and isinstance(taken[0], Tokenizer) and taken[0] is taken[1]
 
 
 def test_an_untrained_model_is_never_saved_as_the_best():
@@ -99,7 +106,10 @@ def test_an_untrained_model_is_never_saved_as_the_best():
         def save_best_checkpoint(self, eval_metrics, global_step, client_states=None):
             saved.append(global_step)
 
-    class Training(trainer._KtaeTraining, Upstream):
+    class Training(trainer._Training, Upstream):
+        def __init__(self):
+            self.experience_maker = SimpleNamespace(terms={})
+
         def _log(self, kind, step, values):
             logged.append((kind, step))
 
@@ -124,32 +134,19 @@ def test_token_text_finds_the_tokenizer_in_a_processor():
     assert token_text(Processor())(5) == "<byte 5>"
 
 
-@pytest.mark.parametrize("error", [None, RuntimeError("engine")])
-def test_an_evaluation_asks_for_all_problems_at_once_and_counts_scores(error):
-    args = SimpleNamespace(rollout=SimpleNamespace(batch_size=2))
+def test_an_evaluation_asks_for_all_problems_at_once_and_counts_scores(monkeypatch):
     asked = []
 
-    def generate_eval_samples(**_):
-        asked.append(args.rollout.batch_size)
-        if error:
-            raise error
-        return [SimpleNamespace(scores=torch.tensor([1.0]), rewards=torch.tensor([1.5]))]
+    def generate(self, dataloader_iter, num_prompts, dynamic_filtering, **_):
+        asked.append(num_prompts)
+        return [SimpleNamespace(sequences=[0], scores=torch.tensor([1.0]), rewards=torch.tensor([1.5]))], 9, True
 
     class Problems(list):
         dataset = range(9)
 
-    training = SimpleNamespace(
-        samples_generator=SimpleNamespace(
-            args=args, generate_eval_samples=generate_eval_samples, tokenizer=None, vllm_engines=[]
-        ),
-        eval_dataloader=Problems([(["math", "math"], [], [], [])]),
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rollout_actor.ray, "get", lambda references: references)
-        trainer._adapt_generation(training)
-    if error:
-        with pytest.raises(RuntimeError, match="engine"):
-            training.samples_generator.generate_eval_samples()
-    else:
-        assert training.samples_generator.generate_eval_samples()[0].rewards.item() == 1.0
-    assert asked == [9] and args.rollout.batch_size == 2
+    monkeypatch.setattr(samples_generator.SamplesGenerator, "_generate_vllm", generate)
+    ours = generator(monkeypatch, eval_dataloader=Problems([(["math", "math"], [], [], [])]))
+    assert ours.problems_per_source == {"math": 2}
+    assert ours.generate_eval_samples()[0].rewards.item() == 1.0
+    ours._generate_vllm(iter(()), 2, False)  # rollouts for training
+    assert asked == [9, 2]

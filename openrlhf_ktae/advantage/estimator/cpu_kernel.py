@@ -18,7 +18,7 @@ from numba.core.errors import NumbaError
 from numpy.typing import NDArray
 
 from openrlhf_ktae.advantage.estimator.inputs import TOKEN_ID_LIMIT, Batch, StrengthTables, reject_token_ids
-from openrlhf_ktae.config import KtaeConfig
+from openrlhf_ktae.advantage.estimator.options import KtaeConfig
 
 COMPILE_ERRORS = (NumbaError, OSError)
 """What a machine on which numba cannot compile raises: the caller then falls back to torch."""

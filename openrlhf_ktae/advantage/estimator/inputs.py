@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from openrlhf_ktae.advantage.estimator.association import association
-from openrlhf_ktae.config import KtaeConfig
+from openrlhf_ktae.advantage.estimator.options import KtaeConfig
 
 # A guard against ids that are no token ids: the CPU backend keeps four bytes per possible id and thread.
 TOKEN_ID_LIMIT = 2**24

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from openrlhf_ktae.advantage.estimator.association import association
 from openrlhf_ktae.advantage.estimator.inputs import DEFAULT_CONFIG, check_batch, strength_tables
+from openrlhf_ktae.advantage.estimator.options import KtaeConfig
 from openrlhf_ktae.advantage.estimator.torch_kernel import distinct_tokens
-from openrlhf_ktae.config import KtaeConfig
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from openrlhf_ktae.advantage.estimator.inputs import Batch, StrengthTables, reject_token_ids
-from openrlhf_ktae.config import KtaeConfig
+from openrlhf_ktae.advantage.estimator.options import KtaeConfig
 
 # Bytes of working memory per chunk. A CPU chunk should stay in its caches, a GPU chunk should be large.
 _CHUNK_BYTES = {"cpu": 32 * 2**20, "cuda": 768 * 2**20}

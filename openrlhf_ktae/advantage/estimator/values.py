@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 
 from openrlhf_ktae.advantage.estimator.inputs import DEFAULT_CONFIG, Batch, StrengthTables, check_batch, strength_tables
+from openrlhf_ktae.advantage.estimator.options import KtaeConfig
 from openrlhf_ktae.advantage.estimator.torch_kernel import torch_values
-from openrlhf_ktae.config import KtaeConfig
 
 Backend = Literal["auto", "numba", "torch"]
 

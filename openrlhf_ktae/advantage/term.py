@@ -1,0 +1,127 @@
+"""What an advantage term is, and how the terms of a run follow each other. Imports no torch: options are read here too.
+
+A term is one file with a class ``Term(AdvantageTerm)``; docs/methods.md shows how to write one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from openrlhf_ktae.advantage.terms import TERMS
+from openrlhf_ktae.plugins import Kind, Plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from openrlhf_ktae.advantage.batch import RolloutBatch
+
+NEEDS = ("scores", "groups", "log_probs", "ref_log_probs", "rollout_log_probs", "entropies")
+"""What a term can ask for; a run that lacks it is refused before any actor starts (`runs/preflight.py`)."""
+
+
+@dataclass(frozen=True)
+class TermResult:
+    """What a term made of a batch."""
+
+    advantages: Tensor
+    """(N, T)."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Numbers for metrics.jsonl; the term's name and a slash are put before a name that lacks them."""
+    columns: Mapping[str, Tensor] = field(default_factory=dict)
+    """(N, T) each, one value a token, for the rollout log and the report's token map."""
+
+
+class AdvantageTerm(Plugin):
+    """Base of every term. ``Options`` are its options, ``needs`` names entries of `NEEDS`."""
+
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    def apply(self, batch: RolloutBatch, advantages: Tensor) -> Tensor | TermResult:
+        """The advantages (N, T) after this term, from those before it; neither argument is changed.
+
+        What is returned where ``batch.mask`` is 0 is never looked at.
+        """
+        raise NotImplementedError
+
+    def token_table(self, batch: RolloutBatch) -> Mapping[str, Any] | None:
+        """Equally long columns with a row per group and distinct token (``group``, ``token_id``, ...), for the log."""
+        return None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has to survive a restart; saved with every checkpoint."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes up a state that `state_dict` gave."""
+
+
+TERM = Kind(
+    option="advantage.terms",
+    package="openrlhf_ktae.advantage.terms",
+    names=TERMS,
+    class_name="Term",
+    base=AdvantageTerm,
+    signature=("apply", ("batch", "advantages")),
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What all terms together made of a batch."""
+
+    advantages: Tensor
+    """(N, T); where the mask is 0, what it was before."""
+    metrics: dict[str, float]
+    columns: dict[str, Tensor]
+    seconds: dict[str, float]
+    """By term."""
+
+
+def apply_terms(terms: Mapping[str, AdvantageTerm], batch: RolloutBatch, advantages: Tensor) -> Outcome:
+    """Applies ``terms`` in order to ``advantages`` (N, T).
+
+    Raises:
+        ValueError: a term returns something else than finite (N, T) advantages, or a column that is not (N, T) or that
+            another term has too; the message names the term.
+    """
+    outcome = Outcome(advantages, {}, {}, {})
+    for name, term in terms.items():
+        start = time.perf_counter()
+        result = term.apply(batch, outcome.advantages)
+        result = result if isinstance(result, TermResult) else TermResult(result)
+        checked = _checked(name, result.advantages, batch, outcome.advantages)
+        for column, values in result.columns.items():
+            if getattr(values, "shape", None) != batch.mask.shape:
+                raise ValueError(
+                    f"advantage.terms: {name} gives a column {column!r} of shape "
+                    f"{tuple(getattr(values, 'shape', ()))}, expected {tuple(batch.mask.shape)}"
+                )
+            if column in outcome.columns:
+                raise ValueError(f"advantage.terms: {name} gives a column {column!r}, and so does a term before it")
+        metrics = {
+            key if key.startswith(f"{name}/") else f"{name}/{key}": value for key, value in result.metrics.items()
+        }
+        outcome = Outcome(
+            checked,
+            outcome.metrics | metrics,
+            outcome.columns | dict(result.columns),
+            outcome.seconds | {name: time.perf_counter() - start},
+        )
+    return outcome
+
+
+def _checked(name: str, found: Any, batch: RolloutBatch, before: Tensor) -> Tensor:
+    if getattr(found, "shape", None) != before.shape or not found.is_floating_point():
+        what = f"{found.dtype} of shape {tuple(found.shape)}" if hasattr(found, "shape") else type(found).__name__
+        raise ValueError(f"advantage.terms: {name} returned {what}, expected floats of shape {tuple(before.shape)}")
+    after = found.to(before.dtype).where(batch.mask, before)
+    if not after.isfinite().all():
+        bad = (~after.isfinite()).nonzero()[0].tolist()
+        raise ValueError(
+            f"advantage.terms: {name} gives {after[tuple(bad)].item()} for token {bad[1]} of rollout {bad[0]} in step "
+            f"{batch.step}; the step was not trained on"
+        )
+    return after

@@ -1,0 +1,4 @@
+"""The advantage terms of this project, one a file; a test ties this list to the folder and to the documents."""
+
+TERMS = ("ktae",)
+"""Names for ``advantage.terms``; the module of a name is loaded when a run uses it."""

@@ -1,0 +1,48 @@
+"""Metrics of a step that come from its rollouts alone."""
+
+import torch
+
+from openrlhf_ktae.advantage.batch import RolloutBatch
+
+_GRADER_METRICS = {
+    "formatted": "reward/formatted_frac",
+    "timed_out": "reward/timed_out_frac",
+    "grader_error": "reward/grader_error_frac",
+}
+"""Names under which the reward function reports, and the metrics they become."""
+
+
+def step_metrics(batch: RolloutBatch) -> dict[str, float]:
+    """Accuracy, lengths by correctness, group composition, grader health and sampler agreement of one step."""
+    metrics = {metric: batch.info[name].mean().item() for name, metric in _GRADER_METRICS.items() if name in batch.info}
+    if batch.rollout_log_probs is not None:
+        difference = (batch.log_probs - batch.rollout_log_probs).abs() * batch.mask
+        metrics["weights/vllm_logprob_diff_mean"] = difference.sum().item() / max(int(batch.mask.sum()), 1)
+    if batch.scores is None:
+        return metrics
+    correct = batch.scores > 0
+    lengths = spans(batch.mask).float()
+    samples = int((batch.group == batch.group[0]).sum())
+    per_group = correct.view(-1, samples).float().mean(1)
+    return metrics | {
+        "rollout/accuracy": correct.float().mean().item(),
+        "rollout/response_length_correct_mean": lengths[correct].mean().item(),
+        "rollout/response_length_wrong_mean": lengths[~correct].mean().item(),
+        "rollout/groups_all_correct_frac": (per_group == 1).float().mean().item(),
+        "rollout/groups_all_wrong_frac": (per_group == 0).float().mean().item(),
+    }
+
+
+def spans(mask: torch.Tensor) -> torch.Tensor:
+    """(N,) tokens from the first to the last generated one of each row of ``mask`` (N, T); 0 for a row without."""
+    first, last = ends(mask)
+    return last - first
+
+
+def ends(mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(N,) positions of the first generated token and of the one behind the last; 0 and 0 for a row without any."""
+    marks = mask.to(torch.uint8)
+    has_tokens = mask.any(1)
+    first = marks.argmax(1) * has_tokens
+    last = (mask.size(1) - marks.flip(1).argmax(1)) * has_tokens
+    return first, last
