@@ -79,6 +79,9 @@ class RunOptions(Options):
     logical_gpus: int = Field(default=8, ge=1)
     """GPUs that Ray counts on a machine without any (`device: cpu`, outside an existing cluster)."""
 
+    cluster_wait_seconds: float = Field(default=300, ge=0)
+    """How long to wait for the cluster's GPUs: nodes may still be joining, and an ended job's processes leaving."""
+
     rollout_log_steps: int = Field(default=10, ge=0)
     """Every how many steps the rollouts with their key-token values go to rollouts/*.parquet; 0 writes none."""
 

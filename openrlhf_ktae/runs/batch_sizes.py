@@ -48,13 +48,19 @@ def batch_plan(args: SimpleNamespace, available_gpus: int | None = None) -> Batc
     accumulation = _accumulation(args, rollouts, workers)
     gpus = _gpus(args)
     plan = BatchPlan(rollouts, rollouts // args.train.batch_size, workers, accumulation, gpus)
-    if available_gpus is not None and plan.gpus_total > available_gpus:
-        roles = " + ".join(f"{count} ({role})" for role, count in gpus.items())
+    if available_gpus is not None:
+        check_gpu_count(plan, available_gpus)
+    return plan
+
+
+def check_gpu_count(plan: BatchPlan, available_gpus: int) -> None:
+    """Raises BatchSizeError where a run needs more GPUs than there are."""
+    if plan.gpus_total > available_gpus:
+        roles = " + ".join(f"{count} ({role})" for role, count in plan.gpus.items())
         raise BatchSizeError(
             f"GPUs: {roles} = {plan.gpus_total}, but there are {available_gpus}; lower actor.num_gpus_per_node, "
             "ref.num_gpus_per_node or vllm.num_engines, or let them share with train.colocate_all=true"
         )
-    return plan
 
 
 def _policy_workers(args: SimpleNamespace) -> int:

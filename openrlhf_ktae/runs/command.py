@@ -8,6 +8,7 @@ from openrlhf_ktae.checkpoints import has_checkpoint
 from openrlhf_ktae.files import write_json
 from openrlhf_ktae.run_folder import RunFolder, now
 from openrlhf_ktae.runs.attempts import Outcome, train_until_it_ends
+from openrlhf_ktae.runs.gpus import check_gpus
 from openrlhf_ktae.runs.plan import Plan, check_run, open_folder, plan_run, print_plan
 from openrlhf_ktae.runs.prepare import prepare
 from openrlhf_ktae.runs.summary import summarize, summary_table
@@ -22,9 +23,10 @@ def train_command(recipe: Path, overrides: list[str], dry_run: bool, resume: Pat
         if dry_run:
             print_plan(plan)
             return 0
+        check_gpus(plan.config.run, plan.batches)
         seconds = {"preparation": prepare(plan.config)}
         total = check_run(plan)
-    except ValueError as error:
+    except (ValueError, ConnectionError) as error:
         say_error("error", str(error))
         return 2
     description = open_folder(plan)

@@ -17,6 +17,7 @@ from rich.table import Table
 from openrlhf_ktae.openrlhf_options import check, parse, to_argv
 from openrlhf_ktae.recipe import RunConfig, resolve
 from openrlhf_ktae.runs.batch_sizes import BatchPlan, batch_plan
+from openrlhf_ktae.runs.gpus import gpus_here
 from openrlhf_ktae.runs.preflight import local_files
 
 _PACKAGES = ("torch", "openrlhf", "ray", "vllm", "deepspeed", "transformers", "flash-attn", "numba")
@@ -63,7 +64,7 @@ def _package(name: str, pinned: str | None) -> Finding:
         return Finding("vllm (CPU kernels)", cpu, "ok" if pinned in (None, cpu) else "wrong")
     if version is None:
         # Only GPUs need it; training/cpu.py stands in for it elsewhere.
-        optional = name == "flash-attn" and not _gpus()
+        optional = name == "flash-attn" and not gpus_here()
         return Finding(
             name, "not installed" + (" (needed with GPUs only)" if optional else ""), "note" if optional else "wrong"
         )
@@ -79,24 +80,15 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _gpus() -> list[tuple[str, float]]:
-    """Name and memory in bytes of every GPU."""
-    import torch
-
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    properties = [torch.cuda.get_device_properties(index) for index in range(count)]
-    return [(device.name, float(device.total_memory)) for device in properties]
-
-
 def machine() -> list[Finding]:
     """GPUs, memory, disk and the Ray cluster that a run would use."""
-    gpus = _gpus()
+    gpus = gpus_here()
     memory = psutil.virtual_memory()
     shared = shutil.disk_usage("/dev/shm").total if Path("/dev/shm").is_dir() else 0
     findings = [
         Finding(
             "GPUs",
-            ", ".join(f"{name} {size / _GIB:.0f} GiB" for name, size in gpus) or "none",
+            ", ".join(f"{gpu.name} {gpu.memory / _GIB:.0f} GiB" for gpu in gpus) or "none",
             "ok" if gpus else "note",
         ),
         Finding("CPU cores", str(len(os.sched_getaffinity(0))), "ok"),
@@ -160,10 +152,12 @@ def recipe_findings(config: RunConfig) -> list[Finding]:
     args = check(config.openrlhf_argv("runs/doctor"))
     gpus = "logical GPUs" if config.run.device == "cpu" else "GPUs"
     needed = f"{plan.gpus_total} ({', '.join(f'{count} {role}' for role, count in plan.gpus.items())})"
-    here = plan.gpus_total if config.run.device == "cpu" else len(_gpus())
+    here = plan.gpus_total if config.run.device == "cpu" else len(gpus_here())
     fewer = plan.gpus_total > here
+    # A cluster may have more than the machine where this is asked.
+    verdict = "ok" if not fewer else "note" if os.environ.get("RAY_ADDRESS") else "wrong"
     findings = [
-        Finding(gpus, needed + (f"; this machine has {here}" if fewer else ""), "note" if fewer else "ok"),
+        Finding(gpus, needed + (f"; this machine has {here}" if fewer else ""), verdict),
         Finding("a step", f"{plan.rollouts} rollouts, {plan.updates * args.train.max_epochs} updates", "ok"),
         *_steps(args, plan),
     ]
@@ -199,15 +193,15 @@ def _memory(args: SimpleNamespace, plan: BatchPlan) -> list[Finding]:
         parameters, model = parameter_counts(args.actor.model_name_or_path)
     except OSError as error:
         return [Finding("model", f"{args.actor.model_name_or_path}: {str(error).splitlines()[0]}", "note")]
-    gpus = _gpus()
-    size = min((memory for _, memory in gpus), default=80.0 * _GIB)
+    gpus = gpus_here()
+    size = min((gpu.memory for gpu in gpus), default=80.0 * _GIB)
     estimate = estimate_memory(args, parameters, model, size)
     training = estimate.policy_states + estimate.activations
     sleeps = args.train.colocate_all and args.vllm.enable_sleep and args.ds.enable_sleep
     together = max(training + estimate.reference, estimate.vllm + estimate.reference) if sleeps else training
     if args.train.colocate_all and not sleeps:
         together = training + estimate.reference + estimate.vllm
-    on = gpus[0][0] if gpus else "a GPU of 80 GiB"
+    on = gpus[0].name if gpus else "a GPU of 80 GiB"
     rows = {
         "policy, weights and optimizer": estimate.policy_states,
         "policy, activations": estimate.activations,

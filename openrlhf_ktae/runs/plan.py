@@ -11,6 +11,7 @@ from openrlhf_ktae.checkpoints import has_checkpoint
 from openrlhf_ktae.files import write_json
 from openrlhf_ktae.recipe import RunConfig, resolve
 from openrlhf_ktae.run_folder import FORMAT, RunFolder, git_commit, installed_versions, now
+from openrlhf_ktae.runs.batch_sizes import BatchPlan
 from openrlhf_ktae.runs.preflight import check_batches, local_files, preflight
 from openrlhf_ktae.runs.terminal import say
 from openrlhf_ktae.runs.tracking import check_tracking
@@ -23,6 +24,7 @@ class Plan:
     config: RunConfig
     folder: RunFolder
     overrides: list[str]
+    batches: BatchPlan
 
     @property
     def resume_command(self) -> str:
@@ -41,9 +43,9 @@ def plan_run(recipe: Path, overrides: list[str], resume: Path | None) -> Plan:
         overrides = list({o.partition("=")[0]: o for o in _overrides_before(RunFolder(resume)) + overrides}.values())
     config = resolve(recipe, overrides)
     folder = RunFolder(resume or _new_folder(config))
-    check_batches(config, folder.path)
+    batches = check_batches(config, folder.path)
     check_tracking(config)
-    return Plan(config, folder, overrides)
+    return Plan(config, folder, overrides, batches)
 
 
 def _new_folder(config: RunConfig) -> Path:
@@ -124,6 +126,7 @@ def _describe(plan: Plan) -> dict[str, Any]:
         "restarts": folder.read().get("restarts", []) if folder.run_json.is_file() else [],
         "overrides": plan.overrides,
         "argv": config.openrlhf_argv(folder.path),
+        "gpus": plan.batches.gpus,
         "resumed_from": None,
         "config": {"openrlhf": config.openrlhf_settings(folder.path)}
         | {name: json.loads(options.model_dump_json()) for name, options in config.sections.items()},

@@ -35,6 +35,11 @@ def preflight(config: RunConfig, run_dir: Path) -> SimpleNamespace:
     check_methods(config, args)
     if config.run.device == "cpu":
         check_cpu(args)
+    elif args.ds.ring_attn_size > 1 and importlib.util.find_spec("flash_attn") is None:
+        raise PreflightError(
+            "ds.ring_attn_size: ring attention needs flash-attn, which is not installed; leave it at 1, or install "
+            "flash-attn (bash scripts/setup.sh --gpu --flash-attn)"
+        )
     check_model("actor.model_name_or_path", args.actor.model_name_or_path)
     first_row = check_prompts("data.prompt_dataset", args.data.prompt_dataset, args, config)
     if args.eval.dataset:

@@ -7,11 +7,10 @@ spawned by vLLM and not by Ray: its part is `cpu_vllm_worker`.
 """
 
 import os
-import sys
-import types
 from typing import Any
 
 from openrlhf_ktae import cpu_vllm
+from openrlhf_ktae.training import attention
 
 ENVIRONMENT = {
     **cpu_vllm.ENVIRONMENT,
@@ -52,11 +51,10 @@ def install() -> None:
         return
     setattr(torch, _INSTALLED, True)
     _stand_in_for_cuda_calls()
-    _stand_in_for_flash_attn()
+    attention.install(on_cpu=True)
     use_gloo_weight_sync()
     _adapt_deepspeed()
     _bucket_weight_sync()
-    _attend_without_flash()
     _train_on_all_cores()
 
 
@@ -85,35 +83,6 @@ def _stand_in_for_cuda_calls() -> None:
         return init_device_mesh("cpu", *args, **kwargs)
 
     device_mesh.init_device_mesh = cpu_device_mesh
-
-
-def _stand_in_for_flash_attn() -> None:
-    # models/ring_attn_utils.py:3-4 imports these two modules whatever attention is used. The parent package stays
-    # absent: Transformers, vLLM and models/utils.py look for it and take their paths without flash-attn.
-    import torch
-    from einops import rearrange
-
-    def index_first_axis(values, indices):
-        return values[indices]
-
-    def unpad_input(values, attention_mask):
-        lengths = attention_mask.sum(-1, dtype=torch.int32)
-        indices = attention_mask.flatten().nonzero().flatten()
-        ends = torch.nn.functional.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0))
-        return values.flatten(0, 1)[indices], indices, ends, int(lengths.max()), lengths
-
-    def pad_input(values, indices, batch, length):
-        padded = values.new_zeros(batch * length, *values.shape[1:])
-        return padded.index_copy(0, indices, values).view(batch, length, *values.shape[1:])
-
-    padding = types.ModuleType("flash_attn.bert_padding")
-    vars(padding).update(
-        index_first_axis=index_first_axis, unpad_input=unpad_input, pad_input=pad_input, rearrange=rearrange
-    )
-    distributed = types.ModuleType("flash_attn.utils.distributed")
-    vars(distributed).update(all_gather=None)  # ring attention only, which `preflight.check_cpu` refuses
-    sys.modules.setdefault(padding.__name__, padding)
-    sys.modules.setdefault(distributed.__name__, distributed)
 
 
 class GlooGroup:
@@ -219,17 +188,3 @@ def _train_on_all_cores() -> None:
             torch.set_num_threads(before)
 
     ActorPPOTrainer.ppo_train = on_all_cores
-
-
-def _attend_without_flash() -> None:
-    # cli/train_ppo_ray.py:704 forces FlashAttention for packed samples. Without an attention mask Transformers finds
-    # the packed sequences by their position ids, with SDPA as well.
-    from openrlhf.models import Actor
-
-    init = Actor.__init__
-
-    def with_cpu_attention(self, pretrain_or_model, attn_implementation="sdpa", **kwargs):
-        chosen = "sdpa" if "flash" in attn_implementation else attn_implementation
-        init(self, pretrain_or_model, attn_implementation=chosen, **kwargs)
-
-    Actor.__init__ = with_cpu_attention  # pyright: ignore[reportAttributeAccessIssue]

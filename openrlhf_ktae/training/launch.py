@@ -17,7 +17,8 @@ from typing import Any
 from openrlhf_ktae.config import RunOptions
 from openrlhf_ktae.processes import kill_session
 from openrlhf_ktae.run_folder import EXIT_STOPPED, RunFolder, now
-from openrlhf_ktae.training import cpu
+from openrlhf_ktae.training import attention, cpu
+from openrlhf_ktae.training.cluster import start_ray
 
 _PARENT_SECONDS = 1.0
 """How often the launcher looks whether the process that supervises it is still there."""
@@ -42,29 +43,6 @@ def worker_environment(device: str, grader: dict[str, Any]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name not in given}
 
 
-def start_ray(run: RunOptions, environment: dict[str, str]) -> None:
-    """Connects to the cluster of RAY_ADDRESS, or starts a Ray of our own that ends with this process."""
-    import ray
-
-    runtime_env: dict[str, Any] = {"env_vars": environment}
-    if run.device == "cpu":
-        runtime_env["worker_process_setup_hook"] = "openrlhf_ktae.training.cpu.install"
-    if "RAY_ADDRESS" in os.environ:
-        ray.init(runtime_env=runtime_env)
-    elif run.device == "cpu":
-        # OpenRLHF's placement asks for GPUs; Ray only counts them.
-        ray.init(
-            address="local",  # without it Ray would join whatever `ray start` left on this machine
-            num_gpus=run.logical_gpus,
-            num_cpus=2 * run.logical_gpus,
-            object_store_memory=256 * 2**20,
-            include_dashboard=False,
-            runtime_env=runtime_env,
-        )
-    else:
-        ray.init(runtime_env=runtime_env)
-
-
 def launch(folder: RunFolder) -> int:
     """Trains the run of ``folder`` in this process; returns the exit code. A failure is noted in the folder."""
     description = folder.read()
@@ -74,16 +52,18 @@ def launch(folder: RunFolder) -> int:
     if run.device == "cpu":
         # Not done for us where this process is no Ray worker (a plain start, or a job's entry point).
         cpu.install()
-    start_ray(run, environment)
-
+    else:
+        attention.install()
     from openrlhf_ktae.training.failures import explain
-    from openrlhf_ktae.training.options import TrainingOptions
-    from openrlhf_ktae.training.overrides import install
 
-    install("launcher", TrainingOptions.of_run(str(folder.path.resolve()), description["config"]))
-    resume = ["--ckpt.load_enable"] if description["resumed_from"] else []
-    sys.argv = ["openrlhf.cli.train_ppo_ray", *description["argv"], *resume]
     try:
+        start_ray(run, environment, description["gpus"])
+        from openrlhf_ktae.training.options import TrainingOptions
+        from openrlhf_ktae.training.overrides import install
+
+        install("launcher", TrainingOptions.of_run(str(folder.path.resolve()), description["config"]))
+        resume = ["--ckpt.load_enable"] if description["resumed_from"] else []
+        sys.argv = ["openrlhf.cli.train_ppo_ray", *description["argv"], *resume]
         runpy.run_module("openrlhf.cli.train_ppo_ray", run_name="__main__", alter_sys=True)
     except Exception as error:
         if "StopRequested" in str(error):

@@ -14,6 +14,8 @@ from typing import Any
 from openrlhf.trainer.ppo_utils.experience import Experience, make_experience_batch, split_experience_batch
 from openrlhf.utils.seqlen_balancing import get_seqlen_balanced_partitions
 
+from openrlhf_ktae.training.options import TrainingOptions
+
 
 def minibatch_rows(
     groups: Sequence[int], lengths: Sequence[int], batch_size: int, workers: int, seed: int
@@ -49,7 +51,7 @@ def minibatch_rows(
     return [part for part in parts if part]
 
 
-def random_minibatches(experiences: list[Experience], args: Any, *, options: Any = None) -> list[Experience]:
+def random_minibatches(experiences: list[Experience], args: Any, *, options: TrainingOptions | None = None) -> list[Experience]:
     """In place of OpenRLHF's `balance_experiences` (trainer/ppo_trainer.py:231): one experience a policy worker.
 
     The order follows from ``train.seed`` and the rollouts themselves: the same rollouts make the same minibatches.

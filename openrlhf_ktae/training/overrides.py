@@ -46,6 +46,8 @@ OVERRIDES = (
              "trainer/ray/vllm_engine.py:307", is_actor=True),
     Override("launcher", "openrlhf.trainer.ray.ppo_actor", "PolicyModelActor", f"{_OURS}.policy_actor:PolicyActor",
              "cli/train_ppo_ray.py:10", is_actor=True),
+    Override("launcher", "openrlhf.utils.deepspeed", "DeepspeedStrategy", f"{_OURS}.strategy:Strategy",
+             "utils/utils.py:26"),
     # The asynchronous coordinator finds its two actors by name in its module.
     Override("coordinator", "openrlhf.trainer.ppo_trainer_async", "GenerateSamplesActor",
              f"{_OURS}.trainer:AsyncGenerator", "trainer/ppo_trainer_async.py:320", is_actor=True),
@@ -57,6 +59,8 @@ OVERRIDES = (
              f"{_OURS}.samples_generator:Generator", "trainer/ppo_trainer.py:481"),
     Override("trainer", "openrlhf.trainer.ppo_trainer_async", "SamplesGenerator",
              f"{_OURS}.samples_generator:Generator", "trainer/ppo_trainer_async.py:58"),
+    Override("trainer", "openrlhf.trainer.ppo_trainer", "balance_experiences",
+             f"{_OURS}.minibatches:random_minibatches", "trainer/ppo_trainer.py:231"),
     Override("policy", "openrlhf.trainer.ray.ppo_actor", "ActorPPOTrainer", f"{_OURS}.policy_actor:PolicyTrainer",
              "trainer/ray/ppo_actor.py:585"),
 )  # fmt: skip

@@ -4,6 +4,8 @@ from typing import Any
 
 from openrlhf.utils.deepspeed import DeepspeedStrategy
 
+from openrlhf_ktae.training.options import TrainingOptions
+
 
 class Strategy(DeepspeedStrategy):
     """Gives DeepSpeed's accumulation to the caller where batches are dynamic.
@@ -14,7 +16,7 @@ class Strategy(DeepspeedStrategy):
     alone. With ``managed_gradient_accumulation: false`` every ``step`` ends an update, whatever the number before it.
     """
 
-    def __init__(self, *args: Any, options: Any = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, options: TrainingOptions | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
 
     def get_ds_train_config(self, *args: Any, **kwargs: Any) -> dict[str, Any]:

@@ -10,9 +10,11 @@ import pytest
 from openrlhf_ktae.openrlhf_options import check
 from openrlhf_ktae.recipe import resolve
 from openrlhf_ktae.runs import doctor
+from openrlhf_ktae.runs.gpus import Gpu
 
 ROOT = Path(__file__).resolve().parents[2]
 GIB = 2**30
+H100 = Gpu("H100", 80.0 * GIB, (9, 0))
 MODEL = SimpleNamespace(hidden_size=100, num_hidden_layers=10, vocab_size=1000)
 
 
@@ -98,11 +100,15 @@ def test_the_exit_code_says_whether_the_recipe_can_work(overrides, code, capsys,
 
 
 def test_too_few_gpus_on_this_machine_are_named(monkeypatch):
-    monkeypatch.setattr(doctor, "_gpus", lambda: [("H100", 80.0 * GIB)] * 4)
+    monkeypatch.setattr(doctor, "gpus_here", lambda: [H100] * 4)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(doctor, "_memory", lambda *_: [])
     config = resolve(ROOT / "recipes" / "grpo_qwen2.5_math_1.5b", [])
     found = next(finding for finding in doctor.recipe_findings(config) if finding.what == "GPUs")
-    assert "; this machine has 4" in found.found and found.verdict == "note"
-    monkeypatch.setattr(doctor, "_gpus", lambda: [("H100", 80.0 * GIB)] * 64)
+    assert "; this machine has 4" in found.found and found.verdict == "wrong"
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")  # a cluster, which may have more
+    found = next(finding for finding in doctor.recipe_findings(config) if finding.what == "GPUs")
+    assert found.verdict == "note"
+    monkeypatch.setattr(doctor, "gpus_here", lambda: [H100] * 64)
     found = next(finding for finding in doctor.recipe_findings(config) if finding.what == "GPUs")
     assert "this machine" not in found.found and found.verdict == "ok"

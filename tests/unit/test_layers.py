@@ -15,6 +15,7 @@ ALLOWED = {
     "config": set(),
     "openrlhf_options": set(),
     "files": set(),
+    "ray_address": set(),
     "cpu_vllm": set(),
     "run_folder": {"files"},
     "processes": set(),
@@ -36,6 +37,7 @@ ALLOWED = {
         "run_folder",
         "checkpoints",
         "processes",
+        "ray_address",
         "advantage",
         "losses",
         "reward",
@@ -51,6 +53,7 @@ ALLOWED = {
         "run_folder",
         "checkpoints",
         "processes",
+        "ray_address",
         "advantage",
         "losses",
         "reward",
@@ -58,7 +61,7 @@ ALLOWED = {
         "training",
     },
     "cli": {"config", "recipe", "advantage", "reward", "tasks", "report", "runs"},
-    "eval": {"config", "cpu_vllm", "files", "reward", "tasks", "eval"},
+    "eval": {"config", "cpu_vllm", "files", "ray_address", "reward", "tasks", "eval"},
 }
 STACK = {"ray", "vllm", "deepspeed", "openrlhf"}
 MAY_IMPORT_STACK = {"training": STACK, "runs": {"deepspeed"}, "eval": {"ray", "vllm"}}

@@ -1,0 +1,91 @@
+"""The Ray of a run: one of its own on this machine, or the cluster of RAY_ADDRESS, with the GPUs that the run needs."""
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from openrlhf_ktae.config import RunOptions
+from openrlhf_ktae.ray_address import check_reachable
+from openrlhf_ktae.training import attention
+
+_POLL_SECONDS = 2.0
+
+
+def start_ray(run: RunOptions, environment: dict[str, str], gpus: Mapping[str, int]) -> None:
+    """Connects to the cluster of RAY_ADDRESS, or starts a Ray of our own that ends with this process.
+
+    Args:
+        run: this project's options of the run.
+        environment: of every Ray worker.
+        gpus: GPUs by role, as the batch plan counts them.
+
+    Raises:
+        ValueError: the cluster lacks GPUs or CPUs, or others hold them, after ``run.cluster_wait_seconds``.
+        ConnectionError: no Ray answers at RAY_ADDRESS.
+    """
+    import ray
+
+    needed = sum(gpus.values())
+    runtime_env: dict[str, Any] = {"env_vars": environment}
+    if run.device == "cpu":
+        runtime_env["worker_process_setup_hook"] = "openrlhf_ktae.training.cpu.install"
+    elif not attention.flash_attn_is_installed():
+        runtime_env["worker_process_setup_hook"] = "openrlhf_ktae.training.attention.install"
+    # Without an address Ray joins whatever another `ray start` left on this machine, or waits for what has ended.
+    ours: dict[str, Any] = {"address": "local", "runtime_env": runtime_env}
+    if address := os.environ.get("RAY_ADDRESS"):
+        check_reachable(address, "RAY_ADDRESS")
+        ray.init(runtime_env=runtime_env)
+    elif run.device == "cpu":
+        # OpenRLHF's placement asks for GPUs; Ray only counts them.
+        ray.init(
+            num_gpus=run.logical_gpus,
+            num_cpus=2 * run.logical_gpus,
+            object_store_memory=256 * 2**20,
+            include_dashboard=False,
+            **ours,
+        )
+    else:
+        # Ray counts cores, too; OpenRLHF reserves one for every GPU and needs one more to place its trainer.
+        ray.init(num_cpus=max(os.cpu_count() or 1, 2 * needed), **ours)
+    wait_for_resources(gpus, run.cluster_wait_seconds)
+
+
+def wait_for_resources(gpus: Mapping[str, int], seconds: float) -> None:
+    """Waits until the cluster has the free GPUs and CPUs of a run: nodes may still be joining.
+
+    OpenRLHF itself waits for ever and says nothing (cli/train_ppo_ray.py:48-50, trainer/ray/vllm_engine.py:249-251).
+
+    Raises:
+        ValueError: they are not there in time, with the numbers.
+    """
+    import ray
+
+    deadline = time.monotonic() + seconds
+    while problem := missing(gpus, ray.cluster_resources(), ray.available_resources()):
+        if time.monotonic() >= deadline:
+            raise ValueError(f"{problem} (waited {seconds:g} s for nodes that join: run.cluster_wait_seconds)")
+        time.sleep(_POLL_SECONDS)
+
+
+def missing(gpus: Mapping[str, int], total: Mapping[str, float], free: Mapping[str, float]) -> str | None:
+    """What a cluster lacks for a run, as a sentence; None if it has everything.
+
+    OpenRLHF reserves a GPU and a CPU for each place, and Ray needs one more CPU to place the trainer.
+    """
+    needed = sum(gpus.values())
+    roles = " + ".join(f"{count} ({role})" for role, count in gpus.items())
+    for kind, count in (("GPU", needed), ("CPU", needed + 1)):
+        has, left = total.get(kind, 0), free.get(kind, 0)
+        if has < count:
+            return (
+                f"{kind}s: the run needs {count}, the Ray cluster has {has:g}; GPUs by role: {roles}. Add nodes, or "
+                "lower actor.num_nodes, actor.num_gpus_per_node and vllm.num_engines"
+            )
+        if left < count:
+            return (
+                f"{kind}s: the run needs {count}, of the Ray cluster's {has:g} only {left:g} are free; another job "
+                "holds the rest (`ray list actors` shows whose, `ray job stop` ends one)"
+            )
+    return None
