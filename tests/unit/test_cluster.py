@@ -1,4 +1,4 @@
-"""What a run asks of Ray: a cluster that has too little, or that is not there, is named before anything waits for it."""
+"""What a run asks of Ray: a cluster that has too little, or that is not there, is named at once."""
 
 import json
 import socket
