@@ -51,7 +51,9 @@ def minibatch_rows(
     return [part for part in parts if part]
 
 
-def random_minibatches(experiences: list[Experience], args: Any, *, options: TrainingOptions | None = None) -> list[Experience]:
+def random_minibatches(
+    experiences: list[Experience], args: Any, *, options: TrainingOptions | None = None
+) -> list[Experience]:
     """In place of OpenRLHF's `balance_experiences` (trainer/ppo_trainer.py:231): one experience a policy worker.
 
     The order follows from ``train.seed`` and the rollouts themselves: the same rollouts make the same minibatches.
