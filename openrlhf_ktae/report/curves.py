@@ -1,11 +1,11 @@
 """Curves as plain data: which metrics stand on which plot, seeds as bands, evaluation with intervals."""
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from openrlhf_ktae.intervals import wilson_interval
 from openrlhf_ktae.report.run_folder import Row, Run
 from openrlhf_ktae.report.seed_groups import Cohort
 
@@ -87,15 +87,6 @@ _DRAWN_ELSEWHERE = {"rollout/groups_all_correct_frac", "rollout/groups_all_wrong
 _NOT_METRICS = {"kind", "step", "time", "seconds"}
 
 
-def wilson_interval(rate: float, n: float, z: float = 1.959964) -> tuple[float, float]:
-    """95 % Wilson score interval of a success rate in [0, 1] over n problems; (0, 1) for n = 0."""
-    if n <= 0:
-        return 0.0, 1.0
-    centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
 def series_of(rows: Sequence[Row], names: Sequence[str]) -> tuple[list[int], list[float | None]]:
     """Steps and values of the first of `names` that any row holds as a number; null stays None (a gap)."""
     for name in names:
@@ -137,12 +128,17 @@ def evaluation_panels(runs: Sequence[Run], cohorts: Sequence[Cohort]) -> list[di
 
     The interval of a run is the 95 % Wilson interval over its problems, that of several seeds their lowest to highest.
     """
-    found = {m[1]: None for run in runs for row in run.evaluations for key in row if (m := PASS_AT.fullmatch(key))}
+    found: dict[str, set[int]] = {}
+    for run in runs:
+        for row in run.evaluations:
+            for key in row:
+                if m := PASS_AT.fullmatch(key):
+                    found.setdefault(m[1], set()).add(int(m[2]))
     about = "Error bars: 95 % Wilson interval over the problems"
     if any(len(cohort.members) > 1 for cohort in cohorts):
         about += "; where several seeds are one line, the lowest to the highest seed"
     panels = []
-    for source in found:
+    for source, ks in found.items():
         lines = []
         for c, cohort in enumerate(cohorts):
             lines += _evaluation_lines([runs[i] for i in cohort.members], source, c, cohort.label)
@@ -152,7 +148,7 @@ def evaluation_panels(runs: Sequence[Run], cohorts: Sequence[Cohort]) -> list[di
                     "key": f"evaluation-{len(panels)}",
                     "section": "Outcome",
                     "title": f"Evaluation accuracy: {source}",
-                    "unit": "pass@k",
+                    "unit": " and ".join(f"pass@{k}" for k in sorted(ks)) if len(ks) < 3 else "pass@k",
                     "about": about + ".",
                     "percent": True,
                     "lines": lines,

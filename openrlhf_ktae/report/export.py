@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from openrlhf_ktae.report.bundle import key_share
 from openrlhf_ktae.report.curves import curve_panels
-from openrlhf_ktae.report.groups import list_groups, read_groups
+from openrlhf_ktae.report.groups import find_wanted, list_groups, read_groups
 from openrlhf_ktae.report.overview import overview
 from openrlhf_ktae.report.run_folder import Run, read_run
 from openrlhf_ktae.report.seed_groups import find_cohorts, run_labels
@@ -158,16 +158,7 @@ def moving_average(values: Sequence[float | None], weight: float = 0.6) -> list[
 def _wanted_maps(runs: Sequence[Run], groups: Sequence[tuple[int, int]]) -> list[tuple[int, int, int]]:
     """(run, step, group) of the maps to draw."""
     if groups:
-        wanted = [
-            (i, s, g)
-            for s, g in groups
-            for i, run in enumerate(runs)
-            if s in run.rollout_files and any(x.group == g for x in list_groups(s, run.rollout_files[s]))
-        ]
-        absent = [f"{s}:{g}" for s, g in groups if not any((s, g) == (step, group) for _, step, group in wanted)]
-        if absent:
-            raise ValueError(f"--group {', '.join(absent)}: no run wrote it; steps with rollouts: {_steps(runs)}")
-        return wanted
+        return find_wanted(runs, groups)
     best = []
     for i, run in enumerate(runs):
         if run.rollout_files:
@@ -181,10 +172,6 @@ def _wanted_maps(runs: Sequence[Run], groups: Sequence[tuple[int, int]]) -> list
 def _file_name(panel: dict[str, Any]) -> str:
     """The panel's key; its title where the key is only a number (evaluation sets, metrics without a panel)."""
     return panel["title"] if panel["key"].startswith(("evaluation-", "other-")) else panel["key"]
-
-
-def _steps(runs: Sequence[Run]) -> str:
-    return ", ".join(str(step) for step in sorted({step for run in runs for step in run.rollout_files})) or "none"
 
 
 def _figure(title: str, unit: str) -> tuple[Figure, Axes]:

@@ -45,11 +45,16 @@ def check_share(
     if not values:
         return None
     share = fmean(values if whole_run else values[-5:])
-    span = f"all {len(values)} steps" if whole_run else f"the last {min(5, len(values))} steps"
+    span = f"all {len(values)} steps" if whole_run else last_steps(len(values))
     detail = f"{share:.1%} {words} ({span}; {names[0]})."
     if share > watch:
         return Finding("problem" if share > problem else "watch", bad, detail + hint)
     return Finding("fine", good, detail)
+
+
+def last_steps(count: int, most: int = 5) -> str:
+    """ "the last 5 steps", or of a shorter run "all 4 steps"."""
+    return f"the last {most} steps" if count > most else f"all {count} steps" if count > 1 else "the only step"
 
 
 def is_solved(run: Run) -> bool:

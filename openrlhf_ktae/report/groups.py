@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from openrlhf_ktae.config import KEY_TOKEN_SHARE
-from openrlhf_ktae.report.run_folder import Row
+from openrlhf_ktae.report.run_folder import Row, Run
 
 SPECIAL_TOKEN = re.compile(
     r"<\|[^|\s]+\|>|</?s>|<(pad|eos|bos|unk|mask)>|\[(PAD|CLS|SEP|UNK|EOS|BOS)\]|</?think>", re.I
@@ -44,6 +45,26 @@ def list_groups(step: int, rollout_file: Path) -> list[GroupSummary]:
     for group, is_correct in zip(table["group"], table["correct"], strict=True):
         correct[group] += bool(is_correct)
     return [GroupSummary(step, int(group), size, correct[group]) for group, size in sizes.items()]
+
+
+def find_wanted(runs: Sequence[Run], groups: Sequence[tuple[int, int]]) -> list[tuple[int, int, int]]:
+    """(run, step, group) of every place where the runs hold one of `groups` (step, group).
+
+    ValueError for a group that no run wrote.
+    """
+    found = [
+        (i, step, group)
+        for step, group in groups
+        for i, run in enumerate(runs)
+        if step in run.rollout_files and any(s.group == group for s in list_groups(step, run.rollout_files[step]))
+    ]
+    absent = [f"{step}:{group}" for step, group in groups if not any((step, group) == place[1:] for place in found)]
+    if absent:
+        steps = sorted({step for run in runs for step in run.rollout_files})
+        raise ValueError(
+            f"--group {', '.join(absent)}: no run wrote it; steps with rollouts: {', '.join(map(str, steps)) or 'none'}"
+        )
+    return found
 
 
 def read_groups(rollout_file: Path, token_file: Path | None, groups: list[int]) -> dict[int, dict[str, Any]]:

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from statistics import fmean, median, stdev
 
-from openrlhf_ktae.report.curves import PASS_AT, wilson_interval
-from openrlhf_ktae.report.findings import MIN_STEPS, Finding, check_share, is_solved, measured, quarters
+from openrlhf_ktae.intervals import wilson_interval
+from openrlhf_ktae.report.curves import PASS_AT
+from openrlhf_ktae.report.findings import MIN_STEPS, Finding, check_share, is_solved, last_steps, measured, quarters
 from openrlhf_ktae.report.run_folder import Run
 
 STALE_SECONDS = 900.0
@@ -22,11 +23,13 @@ def check_health(run: Run, now: datetime | None = None) -> list[Finding]:
 def check_status(run: Run, now: datetime) -> Finding | None:
     """Did the run end well, and if it is running, does it still write?"""
     if run.status in ("failed", "interrupted"):
-        return Finding(
-            "problem",
-            f"The run {'failed' if run.status == 'failed' else 'was interrupted'}",
-            f"Its last training step is {run.last_step}; train.log says why.",
-        )
+        went_on = f"Go on with: openrlhf-ktae train {run.info.get('recipe') or 'RECIPE'} --resume {run.path}"
+        if not run.has_checkpoint:
+            went_on = "There is no checkpoint to go on from."
+        if run.status == "interrupted":
+            return Finding("watch", "The run was stopped", f"Its last training step is {run.last_step}. {went_on}")
+        detail = f"Its last training step is {run.last_step}; train.log says why. {went_on}"
+        return Finding("problem", "The run failed", detail)
     if run.status != "running" or not run.train:
         return None
     written = _time_of(run.train[-1].get("time"))
@@ -193,7 +196,7 @@ def check_format(run: Run) -> Finding | None:
     if not values:
         return None
     found = fmean(values[-5:])
-    detail = f"{found:.1%} of the last 5 steps' rollouts hold an answer in the asked-for form."
+    detail = f"{found:.1%} of the rollouts hold an answer in the asked-for form ({last_steps(len(values))})."
     if found < 0.8:
         return Finding("problem" if found < 0.5 else "watch", "Answers are missing or unreadable", detail)
     return Finding("fine", "Answers are readable", detail)
@@ -206,12 +209,13 @@ def check_groups(run: Run) -> Finding | None:
         for row in run.train
         if isinstance(row.get("rollout/groups_all_correct_frac"), float)
         and isinstance(row.get("rollout/groups_all_wrong_frac"), float)
-    ][-5:]
+    ]
     if not rows:
         return None
+    span, rows = last_steps(len(rows)), rows[-5:]
     right = fmean(row["rollout/groups_all_correct_frac"] for row in rows)
     wrong = fmean(row["rollout/groups_all_wrong_frac"] for row in rows)
-    detail = f"In the last {len(rows)} steps {right:.0%} of the groups were all correct and {wrong:.0%} all wrong."
+    detail = f"{right:.0%} of the groups were all correct and {wrong:.0%} all wrong ({span})."
     if right + wrong > 0.6:
         if right > wrong and is_solved(run):
             return Finding("fine", "Most groups are all correct: the task is solved", detail)
@@ -241,7 +245,8 @@ def check_separation(run: Run) -> Finding | None:
     if not right or not wrong:
         return None
     high, low = fmean(right[-5:]), fmean(wrong[-5:])
-    detail = f"In the last 5 steps the mean value is {high:+.4f} in correct rollouts and {low:+.4f} in wrong ones."
+    span = last_steps(len(right))
+    detail = f"The mean value is {high:+.4f} in correct rollouts and {low:+.4f} in wrong ones ({span})."
     if high <= low:
         return Finding("watch", "Key-token values do not separate right from wrong", detail)
     return Finding("fine", "Key-token values separate right from wrong", detail)
@@ -253,7 +258,7 @@ def check_weights(run: Run) -> Finding | None:
     if not values:
         return None
     first, last = values[0], fmean(values[-3:])
-    numbers = f"{first:.4f} nats per token at step {steps[0]}, {last:.4f} in the last 3 steps"
+    numbers = f"{first:.4f} nats per token at step {steps[0]}, {last:.4f} in {last_steps(len(values), 3)}"
     grown = len(values) >= MIN_STEPS and last > 0.05 and last > 5 * first
     if last > 0.3 or grown:
         return Finding(

@@ -21,7 +21,7 @@ from openrlhf_ktae.report.bundle import (
     select_groups,
 )
 from openrlhf_ktae.report.curves import curve_panels
-from openrlhf_ktae.report.groups import VALUE_BOUNDS
+from openrlhf_ktae.report.groups import VALUE_BOUNDS, find_wanted
 from openrlhf_ktae.report.health import check_health
 from openrlhf_ktae.report.overview import overview
 from openrlhf_ktae.report.run_folder import Run, input_times, read_run
@@ -43,6 +43,7 @@ def write_page(
     if not run_dirs:
         raise ValueError("run_dirs: empty, expected at least one run folder")
     runs = [read_run(Path(path)) for path in run_dirs]
+    find_wanted(runs, groups)
     output = Path(output) if output else Path(run_dirs[0]) / "report.html"
     page = make_page(runs, groups, size_limit, reload_seconds)
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +54,31 @@ class Run:
         return float(scale) if isinstance(scale, int | float) and scale > 0 else 1.0
 
     @property
+    def has_key_tokens(self) -> bool:
+        """Whether the run adds key-token values; true where run.json does not say."""
+        terms = self.option("advantage", "terms")
+        return self.option("ktae", "scale") != 0 and (not isinstance(terms, list) or "ktae" in terms)
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        path = self.option("openrlhf", "ckpt.path") or str(self.path / "checkpoints")
+        return (Path(path) / "_actor" / "latest").is_file()
+
+    @property
     def last_step(self) -> int:
         return int(self.train[-1]["step"]) if self.train else 0
 
 
 def read_run(path: Path) -> Run:
-    """Read one run folder. ValueError if the folder itself is not there; all else becomes a sentence in `missing`."""
+    """Read one run folder. ValueError if there is no run; what is missing of one becomes a sentence in `missing`."""
     if not path.is_dir():
         raise ValueError(f"run folder {path}: not a directory; give the folder that holds run.json and metrics.jsonl")
+    if not any((path / name).exists() for name in ("run.json", "metrics.jsonl", "rollouts")):
+        raise ValueError(
+            f"run folder {path}: holds neither run.json nor metrics.jsonl nor rollouts/; name a run's folder, such as "
+            "runs/latest"
+        )
     missing: list[str] = []
     info = _read_json(path / "run.json", missing, "name, options and status are unknown")
     if info and info.get("format") != FORMAT:
@@ -72,7 +89,7 @@ def read_run(path: Path) -> Run:
     rollout_files, token_files = _find_rollouts(path / "rollouts", missing)
     if not evaluations and train:
         missing.append("No evaluation during training is in metrics.jsonl: there is no accuracy curve.")
-    return Run(
+    run = Run(
         path=path,
         name=str(info.get("name") or path.resolve().name),
         info=info,
@@ -81,8 +98,9 @@ def read_run(path: Path) -> Run:
         benchmarks=_read_benchmarks(path / "evaluation", missing),
         rollout_files=rollout_files,
         token_files=token_files,
-        missing=tuple(missing),
+        missing=(),
     )
+    return replace(run, missing=(*missing, *_missing_statistics(run)))
 
 
 def input_times(path: Path) -> dict[str, float]:
@@ -194,12 +212,24 @@ def _find_rollouts(folder: Path, missing: list[str]) -> tuple[dict[int, Path], d
         files[int(match[1])] = file
     if not rollouts:
         missing.append("rollouts/ holds no readable step: there are no key-token maps.")
-    for step in sorted(set(rollouts) - set(tokens)):
-        missing.append(
-            f"rollouts/step_{step:05d}_tokens.parquet is missing or damaged: step {step} shows counts and values, "
-            "but not p, information gain, h and r."
-        )
     return rollouts, tokens
+
+
+def _missing_statistics(run: Run) -> list[str]:
+    """One sentence for all steps with rollouts but without their token statistics, which only KTAE writes."""
+    steps = sorted(set(run.rollout_files) - set(run.token_files))
+    if not steps or not run.has_key_tokens:
+        return []
+    file = f"rollouts/step_{steps[0]:05d}_tokens.parquet"
+    if len(steps) == 1:
+        return [
+            f"{file} is missing or damaged: step {steps[0]} shows counts and values, but not p, information gain, h "
+            "and r."
+        ]
+    return [
+        f"{file} and those of {len(steps) - 1} more steps are missing or damaged: steps {', '.join(map(str, steps))} "
+        "show counts and values, but not p, information gain, h and r."
+    ]
 
 
 def run_status(path: Path) -> str:

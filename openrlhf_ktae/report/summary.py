@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from openrlhf_ktae.report.curves import PASS_AT, series_of, wilson_interval
+from openrlhf_ktae.intervals import wilson_interval
+from openrlhf_ktae.report.curves import PASS_AT, series_of
+from openrlhf_ktae.report.findings import last_steps
 from openrlhf_ktae.report.overview import sparkline
 from openrlhf_ktae.report.run_folder import Run
 
@@ -73,7 +75,7 @@ def tiles(run: Run) -> list[dict[str, Any]]:
                     "title": title,
                     "value": form.format(sum(last) / len(last)),
                     "unit": unit,
-                    "note": f"mean of the last {len(last)} steps",
+                    "note": f"mean of {last_steps(len(values))}",
                     "before": form.format(sum(first) / len(first)) + " at first",
                     "line": _line(values),
                 }

@@ -17,6 +17,7 @@ ALLOWED = {
     "files": set(),
     "ray_address": set(),
     "cpu_vllm": set(),
+    "intervals": set(),
     "run_folder": {"files"},
     "processes": set(),
     "checkpoints": {"files", "run_folder"},
@@ -27,7 +28,7 @@ ALLOWED = {
     "adapters": {"advantage"},
     "reward": {"config", "reward"},
     "tasks": {"config", "files", "reward", "tasks"},
-    "report": {"config", "files", "run_folder", "advantage", "report"},
+    "report": {"config", "files", "intervals", "run_folder", "advantage", "report"},
     "runs": {
         "config",
         "files",
@@ -61,7 +62,7 @@ ALLOWED = {
         "training",
     },
     "cli": {"config", "recipe", "advantage", "reward", "tasks", "report", "runs"},
-    "eval": {"config", "cpu_vllm", "files", "ray_address", "reward", "tasks", "eval"},
+    "eval": {"config", "cpu_vllm", "files", "intervals", "ray_address", "reward", "tasks", "eval"},
 }
 STACK = {"ray", "vllm", "deepspeed", "openrlhf"}
 MAY_IMPORT_STACK = {"training": STACK, "runs": {"deepspeed"}, "eval": {"ray", "vllm"}}

@@ -68,11 +68,16 @@ def test_page_is_written_and_names_a_damaged_file(run, name, content):
     assert f"<li>{name}" in page
 
 
-def test_empty_folder_gives_a_page(tmp_path):
-    (tmp_path / "nothing").mkdir()
-    page = page_of(tmp_path / "nothing")
+def test_a_folder_that_is_no_run_is_refused_and_nothing_is_written_into_it(tmp_path):
+    with pytest.raises(ValueError, match="holds neither"):
+        page_of(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_has_only_begun_gives_a_page(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    page = page_of(tmp_path)
     for words in (
-        "run.json is missing",
         "metrics.jsonl is missing",
         "no key-token maps",
         "There are no rollouts to show",
@@ -107,6 +112,22 @@ def test_damaged_body_behind_an_intact_footer_is_named(run):
 def test_missing_token_statistics_are_named(run):
     (run / "rollouts" / "step_00006_tokens.parquet").unlink()
     assert "step 6 shows counts and values, but not p" in page_of(run)
+
+
+def test_missing_token_statistics_of_several_steps_are_one_sentence(run):
+    for file in (run / "rollouts").glob("*_tokens.parquet"):
+        file.unlink()
+    notes = [note for note in read_run(run).missing if "tokens.parquet" in note]
+    assert len(notes) == 1 and "steps 6, 12" in notes[0]
+
+
+@pytest.mark.parametrize("config", [{"ktae": {"scale": 0.0}}, {"ktae": {"scale": 1.0}, "advantage": {"terms": []}}])
+def test_a_run_without_ktae_misses_no_token_statistics(run, config):
+    for file in (run / "rollouts").glob("*_tokens.parquet"):
+        file.unlink()
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(info | {"config": config}))
+    assert read_run(run).missing == ()
 
 
 def test_run_without_evaluation_says_so(run):

@@ -14,9 +14,10 @@ from ktae_oracle import fisher_p, information_gain, oracle_values
 from report_runs import HOSTILE, write_run
 
 from openrlhf_ktae.advantage import KtaeConfig
+from openrlhf_ktae.intervals import wilson_interval
 from openrlhf_ktae.report import write_report
 from openrlhf_ktae.report.bundle import pack, select_groups
-from openrlhf_ktae.report.curves import cohort_series, curve_panels, wilson_interval
+from openrlhf_ktae.report.curves import cohort_series, curve_panels
 from openrlhf_ktae.report.groups import list_groups, read_groups
 from openrlhf_ktae.report.health import check_health
 from openrlhf_ktae.report.overview import group_shares, token_histories, top_run_tokens
@@ -175,6 +176,54 @@ def test_runs_with_different_options_stay_apart_and_keep_distinct_names(tmp_path
     assert len(set(run_labels(runs))) == 2
 
 
+def relabel(run: Path, **changes) -> None:
+    info = json.loads((run / "run.json").read_text())
+    for section, options in changes.items():
+        info["config"].setdefault(section, {}).update(options)
+    (run / "run.json").write_text(json.dumps(info))
+
+
+def test_runs_are_named_by_what_differs_between_them(tmp_path):
+    folders = [write_seed(tmp_path, 0), write_run(tmp_path / "off", steps=3, rollout_steps=(), scale=0.0)]
+    relabel(folders[0], openrlhf={"ckpt.save_steps": 10, "ckpt.path": "/a/checkpoints"})
+    runs = [read_run(folder) for folder in folders]
+    assert run_labels(runs) == ["arithmetic-grpo-ktae, ktae.scale=1", "arithmetic-grpo-ktae, ktae.scale=0"]
+    assert [cohort.label for cohort in find_cohorts(runs)] == run_labels(runs)
+
+
+def test_runs_that_differ_only_in_bookkeeping_are_named_by_that_and_equal_ones_by_their_folders(tmp_path):
+    folders = [write_run(tmp_path / name, steps=3, rollout_steps=()) for name in ("a", "b", "c")]
+    relabel(folders[2], openrlhf={"ckpt.save_steps": 10})
+    name = "arithmetic-grpo-ktae"
+    assert run_labels([read_run(folder) for folder in folders]) == [
+        f"{name}, ckpt.save_steps=default (a)", f"{name}, ckpt.save_steps=default (b)", f"{name}, ckpt.save_steps=10"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"),
+    [((0, 1, 2), "3 seeds"), ((42, 42), "2 runs of seed 42"), ((1, 1, 2), "3 runs of 2 seeds")],
+)
+def test_repeats_of_a_seed_are_not_called_seeds(tmp_path, seeds, words):
+    runs = [
+        read_run(write_run(tmp_path / str(i), steps=3, rollout_steps=(), seed=seed)) for i, seed in enumerate(seeds)
+    ]
+    assert [cohort.label for cohort in find_cohorts(runs)] == [f"arithmetic-grpo-ktae ({words})"]
+
+
+def test_the_evaluation_plot_is_named_by_the_metric_that_is_there(tmp_path, folder):
+    run = read_run(folder)
+    assert curve_panels([run], find_cohorts([run]))[0]["unit"] == "pass@1 and pass@4"
+    for row in run.evaluations:
+        del row["arithmetic/pass@4"]
+    assert curve_panels([run], find_cohorts([run]))[0]["unit"] == "pass@1"
+
+
+def test_a_group_that_no_run_wrote_is_refused_for_the_page_too(folder):
+    with pytest.raises(ValueError, match="--group 7:0: no run wrote it; steps with rollouts: 10, 20"):
+        write_page([folder], groups=[(10, 0), (7, 0)])
+
+
 def test_wilson_interval_matches_the_textbook():
     low, high = wilson_interval(0.5, 100)
     assert (low, high) == pytest.approx((0.40383, 0.59617), abs=1e-5)
@@ -272,11 +321,22 @@ def test_healthy_run_has_no_findings_but_fine_ones(folder):
     assert {f.level for f in check_health(read_run(folder))} == {"fine"}
 
 
-@pytest.mark.parametrize("status", ["failed", "interrupted"])
-def test_run_that_did_not_end_well_is_named_first(tmp_path, status):
-    run = read_run(write_run(tmp_path / "run", steps=4, rollout_steps=(), status=status))
-    first = check_health(run)[0]
-    assert (first.level, "step is 4" in first.detail) == ("problem", True)
+@pytest.mark.parametrize(("status", "level"), [("failed", "problem"), ("interrupted", "watch")])
+def test_run_that_did_not_end_by_itself_is_named_first_with_the_way_on(tmp_path, status, level):
+    folder = write_run(tmp_path / "run", steps=4, rollout_steps=(), status=status)
+    first = check_health(read_run(folder))[0]
+    assert (first.level, "step is 4" in first.detail) == (level, True)
+    assert "no checkpoint to go on from" in first.detail
+    (folder / "checkpoints" / "_actor").mkdir(parents=True)
+    (folder / "checkpoints" / "_actor" / "latest").write_text("global_step4")
+    first = check_health(read_run(folder))[0]
+    assert f"openrlhf-ktae train arithmetic-cpu --resume {folder}" in first.detail
+
+
+def test_a_short_run_is_not_said_to_have_more_steps_than_it_has(tmp_path):
+    run = read_run(write_run(tmp_path / "run", steps=4, rollout_steps=()))
+    details = " ".join(finding.detail for finding in check_health(run))
+    assert "last 5" not in details and "all 4 steps" in details
 
 
 def test_silent_run_is_named(tmp_path):

@@ -88,7 +88,7 @@ function plotLayout(options) {
     modebar: { bgcolor: "rgba(0,0,0,0)", color: text, activecolor: themeColour("--text") },
     hovermode: "x unified", hoverlabel: { bgcolor: themeColour("--surface"), bordercolor: grid, font: { color: themeColour("--text") } },
     xaxis: { ...axis, title: { text: "step", font: { size: 11 }, standoff: 6 }, nticks: 7, tickformat: "d" },
-    yaxis: { ...axis, tickformat: options.percent ? ".0%" : "", hoverformat: "", rangemode: options.percent ? "tozero" : "normal", nticks: 6, exponentformat: "power", showexponent: "all" },
+    yaxis: { ...axis, tickformat: options.percent ? "~%" : "", hoverformat: "", rangemode: options.percent ? "tozero" : "normal", nticks: 6, exponentformat: "power", showexponent: "all" },
     barmode: "stack", bargap: options.gap ?? 0.1, dragmode: touch.matches ? false : "zoom",
   };
 }

@@ -44,10 +44,14 @@ function showToken(shown) {
       ["h", MEANING.cohens_h, number("cohens_h", s.cohens_h)], ["r", MEANING.tf_contrast, number("tf_contrast", s.tf_contrast)],
       card && ["total A", "advantage trained on", number("advantage", card.rollout.total?.[i] ?? null, (v) => signed(v))],
       card && ["prob.", "policy probability", number("probability", card.rollout.probability?.[i] ?? null)]]),
+    isSaturatedByChance(s) ? make("p", { class: "hint saturated", text: "K is at its limit although p is not small: only one class uses the token, so r is very large. ktae.tf_smoothing above 0 counters that." }) : null,
     card ? make("p", { class: "hint where", text: `Rollout ${card.rollout.rollout}, token ${i + 1} of ${card.rollout.tokens.length}${card.rollout.isGiven.has(i) ? " (given, not generated)" : ""}` }) : null);
   highlight.replaceSync(`.tok[data-t="${token}"] { outline: 2px solid var(--mark); outline-offset: 1px; border-radius: 3px; }`);
   scheduleStrips();
 }
+
+// By frequency a token of one class alone gets a very large r (docs/estimator.md), however few rollouts hold it.
+const isSaturatedByChance = (s) => s.fisher_p > 0.05 && Math.abs(s.value) > 0.99 * (map.view.scale || 1);
 
 let stripsDue = false;
 function scheduleStrips() {
