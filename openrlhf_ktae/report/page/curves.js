@@ -122,6 +122,13 @@ function redrawPlots() {
   for (const [element, plot] of plots) if (plot.drawn) drawPlot(element);
 }
 
+// Around a constant plotly draws -1 to 1, on which a learning rate of 2e-4 is 0.
+function rangeOfConstant(panel) {
+  const values = unique(panel.lines.flatMap((line) => line.y).filter((value) => value != null));
+  if (values.length !== 1 || values[0] === 0) return undefined;
+  return values[0] > 0 ? [0, 2 * values[0]] : [2 * values[0], 0];
+}
+
 function lastNumbers(panel) {
   return panel.lines.map((line) => {
     const y = line.y.filter((value) => value != null);
@@ -145,7 +152,9 @@ async function startCurves() {
     addPlot(plot, `${panel.title}. ${lastNumbers(panel)}`, () => {
       const data = lineTraces(panel);
       const legend = data.filter((trace) => trace.showlegend !== false).length > 1 && (curves.cohorts.length < 2 || panel.kind === "stack");
-      return { data, layout: plotLayout({ legend, percent: panel.percent, gap: panel.lines[0].x.length > 60 ? 0 : 0.1 }) };
+      const layout = plotLayout({ legend, percent: panel.percent, gap: panel.lines[0].x.length > 60 ? 0 : 0.1 });
+      layout.yaxis.range = rangeOfConstant(panel);
+      return { data, layout };
     });
   }
   if (curves.cohorts.length > 1) drawRunLegend();
