@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,10 @@ def compare(names: Sequence[str]) -> Comparison:
             one = _samples(first, task) == 1 == _samples(entry, task)
             differences[number, task] = paired_difference([a], [b], one_sample=one)
         if pairs:
+            # The average of one task is that task; the same test then, and not another one of the same data.
             befores, afters = zip(*pairs.values(), strict=True)
-            differences[number, AVERAGE] = paired_difference(befores, afters)
+            only = differences[number, next(iter(pairs))]
+            differences[number, AVERAGE] = only if len(pairs) == 1 else paired_difference(befores, afters)
     return Comparison(entries, tasks, differences, notes)
 
 
@@ -80,7 +82,7 @@ def _entry(name: str) -> Entry:
     folder = Path(name)
     if (folder / RESULTS).is_file():
         results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
-        return Entry(folder.resolve().name, results, by_problem(read_records(folder / OUTPUTS)))
+        return Entry(str(folder.resolve()), results, by_problem(read_records(folder / OUTPUTS)))
     if name in published_names():
         return Entry(name, published_results(name), {})
     if folder.is_dir():
@@ -89,9 +91,16 @@ def _entry(name: str) -> Entry:
 
 
 def _with_distinct_labels(entries: list[Entry]) -> list[Entry]:
+    """Folders by the last parts of their paths that tell them apart: `mine`, or `a/mine` and `b/mine`."""
     labels = [entry.label for entry in entries]
+    for parts in range(1, max(label.count("/") for label in labels) + 2):
+        short = ["/".join(label.split("/")[-parts:]) for label in labels]
+        if len(set(short)) == len(set(labels)):
+            labels = short
+            break
+    entries = [replace(entry, label=label) for entry, label in zip(entries, labels, strict=True)]
     return [
-        Entry(f"{entry.label} ({i + 1})", entry.results, entry.problems) if labels.count(entry.label) > 1 else entry
+        replace(entry, label=f"{entry.label} ({i + 1})") if labels.count(entry.label) > 1 else entry
         for i, entry in enumerate(entries)
     ]
 

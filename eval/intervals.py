@@ -1,9 +1,11 @@
-"""How sure a number is: bootstrap intervals over problems, and paired tests between two models."""
+"""How sure a number is: intervals over problems, and paired tests between two models."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from openrlhf_ktae.intervals import wilson_interval
 
 RESAMPLES = 10_000
 SEED = 0
@@ -24,6 +26,21 @@ class Difference:
     """``McNemar exact`` or ``paired bootstrap``."""
     pairs: int
     """Number of problems both have."""
+
+
+def accuracy_interval(tasks: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """95 % interval of the unweighted mean of task means, of shares in [0, 1] per problem.
+
+    One task with one sample a problem: Wilson's, which has a width at 60 of 60 too. Otherwise the bootstrap over
+    problems; where all problems of a task are alike, so that it has no width, the mean of the tasks' Wilson intervals.
+    """
+    wilson = [wilson_interval(float(np.mean(scores)), len(scores)) for scores in tasks]
+    if len(tasks) == 1 and all(score in (0.0, 1.0) for score in tasks[0]):
+        return wilson[0]
+    low, high = bootstrap_interval(tasks)
+    if low == high:
+        low, high = np.mean(wilson, axis=0)
+    return float(low), float(high)
 
 
 def bootstrap_interval(tasks: Sequence[Sequence[float]], seed: int = SEED) -> tuple[float, float]:

@@ -32,7 +32,8 @@ def write_page(comparison: Comparison, path: Path) -> Path:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     text = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         title=" / ".join(entry.label for entry in comparison.entries),
-        lead="Average: unweighted mean of the tasks. Intervals: 95 % bootstrap over problems.",
+        lead="Average: unweighted mean of the tasks. Intervals: 95 % over problems (Wilson's for one task with one "
+        "sample a problem, otherwise a bootstrap).",
         notes=comparison.notes,
         sections=sections,
         settings=[(entry_label(entry), _settings(entry.results)) for entry in comparison.entries],

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from eval.intervals import bootstrap_interval
+from eval.intervals import accuracy_interval
 
 TABLE = Path(__file__).with_name("published_results.json")
 
@@ -31,7 +31,7 @@ def published_results(name: str) -> dict[str, Any]:
     """A published model as the content of a results.json.
 
     Its verdicts per problem are not published, but with one sample per problem the interval needs their number alone:
-    the bootstrap does not see the order of the verdicts.
+    it does not see the order of the verdicts.
 
     Raises:
         ValueError: no such model.
@@ -45,7 +45,7 @@ def published_results(name: str) -> dict[str, Any]:
     for task, scores in verdicts.items():
         tasks[task] = {
             "pass@1": model["accuracy"][task],
-            "ci95": list(bootstrap_interval([scores])),
+            "ci95": list(accuracy_interval([scores])),
             "n": len(scores),
             "k": 1,
             "avg@k": model["accuracy"][task],
@@ -60,7 +60,7 @@ def published_results(name: str) -> dict[str, Any]:
         key: sum(task[key] for task in tasks.values()) / len(tasks)
         for key in ("pass@1", "avg@k", "maj@k", "mean_tokens", "formatted")
     }
-    average |= {"truncated": None, "ci95": list(bootstrap_interval(list(verdicts.values()))), "tasks": len(tasks)}
+    average |= {"truncated": None, "ci95": list(accuracy_interval(list(verdicts.values()))), "tasks": len(tasks)}
     settings = {"model": name, "template": TEMPLATES_USED.get(name, "qwen_math"), "source": table["source"]}
     return {"partial": False, "partial_because": [], "average": average, "tasks": tasks, "settings": settings}
 

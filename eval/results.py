@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from statistics import fmean, median
 from typing import Any
 
-from eval.intervals import RESAMPLES, SEED, bootstrap_interval
+from eval.intervals import RESAMPLES, SEED, accuracy_interval
 from eval.metrics import majority_score, pass_at_k, reported_ks
 from eval.records import Record
 from openrlhf_ktae.tasks.math.benchmarks import BENCHMARKS, Problem, fingerprint
@@ -51,7 +51,7 @@ def summarise(
     reasons = _reasons_for_partial(records, settings, data, expected or {})
     scores = [accuracies(problems) for problems in grouped.values()]
     average: dict[str, Any] = {name: _mean([task[name] for task in tasks.values()]) for name in _AVERAGED}
-    average |= {"ci95": list(bootstrap_interval(scores)), "tasks": len(tasks)}
+    average |= {"ci95": list(accuracy_interval(scores)), "tasks": len(tasks)}
     return {
         "format": FORMAT,
         "partial": bool(reasons),
@@ -82,7 +82,7 @@ def task_metrics(problems: Mapping[int, Sequence[Record]], equivalent: Equivalen
     k = min(map(len, groups))
     metrics: dict[str, Any] = {
         "pass@1": fmean(scores),
-        "ci95": list(bootstrap_interval([scores])),
+        "ci95": list(accuracy_interval([scores])),
         "n": len(groups),
         "k": k,
         "avg@k": fmean(scores),
@@ -110,7 +110,7 @@ def _by_difficulty(groups: Sequence[Sequence[Record]]) -> dict[str, dict[str, An
         if samples[0].difficulty is not None:
             levels.setdefault(samples[0].difficulty, []).append(fmean(record.correct for record in samples))
     return {
-        f"{level:g}": {"pass@1": fmean(scores), "ci95": list(bootstrap_interval([scores])), "n": len(scores)}
+        f"{level:g}": {"pass@1": fmean(scores), "ci95": list(accuracy_interval([scores])), "n": len(scores)}
         for level, scores in sorted(levels.items())
     }
 

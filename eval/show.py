@@ -1,5 +1,6 @@
 """Writes a comparison, or one result, to the terminal and as Markdown."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from eval.tables import NONE, Table, tables, task_title
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """Prints every table and note."""
     for table in tables(comparison):
-        console.print(_rich(_narrow(table)))
+        console.print(_rich(_narrow(table), console.width))
     for note in comparison.notes:
         console.print(f"[yellow]{escape(note)}[/]")
 
@@ -50,7 +51,9 @@ def print_results(results: Mapping[str, Any], console: Console) -> None:
             cells += [_share(row["maj@k"]), _share(row.get(f"pass@{k}"))]
         cells += [_length(row.get(key)) for key in ("mean_tokens", "median_tokens", "max_tokens")]
         rows.append([*cells, _share(row["formatted"]), _share(row["truncated"])])
-    console.print(_rich(Table("results", "Partial result" if results["partial"] else "Result", header, rows)))
+    console.print(
+        _rich(Table("results", "Partial result" if results["partial"] else "Result", header, rows), console.width)
+    )
     for reason in results["partial_because"]:
         console.print(f"[yellow]partial: {escape(reason)}[/]")
     for name, count in results["grader"].items():
@@ -66,13 +69,43 @@ def _narrow(table: Table) -> Table:
     return Table(table.name, table.title, header, rows)
 
 
-def _rich(table: Table) -> RichTable:
+def _rich(table: Table, width: int) -> RichTable:
     rich = RichTable(title=escape(table.title), title_justify="left", title_style="bold", header_style="")
-    for i, heading in enumerate(table.header):
-        rich.add_column(escape(heading), justify="left" if i == 0 else "right", overflow="fold")
-    for row in table.rows:
+    header, *rows = _wrapped([table.header, *table.rows], width - 3 * len(table.header) - 1)
+    for i, heading in enumerate(header):
+        rich.add_column(escape(heading), justify="left" if i == 0 else "right", no_wrap=True)
+    for row in rows:
         rich.add_row(*map(escape, row))
     return rich
+
+
+_WORDS = re.compile(r"[^\s_+/-]+[_+/-](?=\S)|\S+?(?:\s+|$)")
+_PIECES = re.compile(r"\[[^\]]*\]\s*|\([^)]*\)\s*|" + _WORDS.pattern)
+"""Where a cell may break: between words and in a name; an interval or a count in brackets stays whole if it can."""
+
+
+def _wrapped(rows: list[list[str]], width: int) -> list[list[str]]:
+    """The cells with line breaks, so that the columns fit into ``width`` and no word breaks unless it has to."""
+    columns = list(zip(*rows, strict=True))
+    for pieces in (_PIECES, _WORDS):
+        least = [
+            max(len(piece.rstrip()) for cell in column for piece in [*pieces.findall(cell), ""]) for column in columns
+        ]
+        if sum(least) <= width:
+            break
+    widths, wanted = list(least), [max(map(len, column)) for column in columns]
+    while sum(widths) < min(width, sum(wanted)):  # a character at a time to the column that lacks most
+        widths[max(range(len(widths)), key=lambda i: wanted[i] - widths[i])] += 1
+    return [[_lines(pieces.findall(cell), size) for cell, size in zip(row, widths, strict=True)] for row in rows]
+
+
+def _lines(pieces: list[str], width: int) -> str:
+    lines = [""]
+    for piece in pieces:
+        if lines[-1] and len((lines[-1] + piece).rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _cell(text: str) -> str:

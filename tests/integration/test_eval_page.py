@@ -77,3 +77,15 @@ def test_paired_differences_are_plotted_and_names_are_only_text(driver, tmp_path
     assert label == "<b>after<∕b> & more"
     assert "p < 0.001" in cells(driver, "differences")[label][0]
     assert driver.find_elements(By.CSS_SELECTOR, "td b, h1 b") == []
+
+
+def test_on_a_phone_every_task_keeps_its_label_and_no_toolbar_covers_the_legend(driver, tmp_path):
+    page = write_page(compare(["GRPO_1.5B", "DAPO+KTAE_1.5B"]), tmp_path / "phone.html")
+    phone = {"width": 390, "height": 900, "deviceScaleFactor": 1, "mobile": True}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    show(driver, page, plots=2)
+    labels = driver.find_elements(By.CSS_SELECTOR, "#plot-accuracy .xtick text")
+    shown = {label.text: label.rect for label in labels if label.is_displayed()}
+    assert list(shown) == ["AIME 2024", "AMC 2023", "MATH-500", "Minerva Math", "OlympiadBench", "Average"]
+    assert all(0 <= box["x"] and box["x"] + box["width"] <= 390 for box in shown.values())
+    assert not driver.find_elements(By.CSS_SELECTOR, ".modebar-btn")

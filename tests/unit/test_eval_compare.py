@@ -48,7 +48,7 @@ def test_single_samples_are_tested_with_mcnemar(tmp_path):
     difference = comparison.differences[1, "t"]
     assert (difference.test, difference.pairs) == ("McNemar exact", 59)
     assert difference.p_value == pytest.approx(20 / 512)
-    assert comparison.differences[1, AVERAGE].test == "paired bootstrap"
+    assert comparison.differences[1, AVERAGE] == difference  # of one task: the same test of the same data
     cells = next(table for table in tables(comparison) if table.name == "differences").rows[0]
     assert cells[0] == "after" and cells[1].startswith("+11.9 [") and cells[1].endswith("p = 0.039*")
 
@@ -78,7 +78,8 @@ def test_results_of_different_size_are_paired_on_what_both_have(tmp_path):
 
 def test_equal_names_are_told_apart(tmp_path):
     paths = [make_result(tmp_path / side / "same", [True, side == "x"]) for side in ("x", "y")]
-    assert [entry.label for entry in compare(paths).entries] == ["same (1)", "same (2)"]
+    assert [entry.label for entry in compare(paths).entries] == ["x/same/same", "y/same/same"]
+    assert [entry.label for entry in compare(paths[:1] * 2).entries] == ["same (1)", "same (2)"]
 
 
 def test_terminal_and_markdown_show_the_same_numbers():
@@ -90,6 +91,15 @@ def test_terminal_and_markdown_show_the_same_numbers():
         assert text in terminal and text in markdown
     lines = [line for line in markdown.splitlines() if line.startswith("| GRPO_1.5B")]
     assert len(lines) == 3 and all(line.count("|") == 8 for line in lines)
+
+
+def test_no_word_breaks_at_80_columns():
+    console = Console(record=True, width=80)
+    print_comparison(compare(["GRPO_1.5B", "GRPO+KTAE_1.5B", "DAPO_1.5B", "DAPO+KTAE_1.5B"]), console)
+    text = console.export_text()
+    assert all(len(line) <= 80 for line in text.splitlines())
+    for whole in ("OlympiadBench", "GRPO+KTAE_", "[14.2, 44.4]", "(n\u00a0=\u00a0675)", "Average"):
+        assert whole in text
 
 
 def test_names_that_are_no_result_are_refused(tmp_path):

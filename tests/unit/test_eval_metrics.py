@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.intervals import bootstrap_interval, mcnemar_p_value, paired_difference
+from eval.intervals import accuracy_interval, bootstrap_interval, mcnemar_p_value, paired_difference
 from eval.metrics import majority_score, pass_at_k, reported_ks
+from openrlhf_ktae.intervals import wilson_interval
 
 
 def same_number(a, b):
@@ -67,6 +68,21 @@ def test_interval_of_zero_one_scores_is_the_binomial_one():
     low, high = bootstrap_interval([[1.0] * 40 + [0.0] * 60])
     assert low == pytest.approx(binom.ppf(0.025, 100, 0.4) / 100, abs=0.011)
     assert high == pytest.approx(binom.ppf(0.975, 100, 0.4) / 100, abs=0.011)
+
+
+def test_a_task_with_one_sample_a_problem_has_wilsons_interval():
+    assert accuracy_interval([[1.0] * 60]) == pytest.approx((0.93983, 1.0), abs=1e-5)
+    assert accuracy_interval([[0.0] * 10]) == pytest.approx((0.0, 0.27753), abs=1e-5)
+    assert accuracy_interval([[1.0, 0.0] * 50]) == pytest.approx(wilson_interval(0.5, 100))
+
+
+def test_several_samples_and_averages_have_the_bootstraps_interval_unless_it_has_no_width():
+    shares = [[0.25, 0.5, 1.0, 0.75] * 9]
+    assert accuracy_interval(shares) == bootstrap_interval(shares)
+    two = [[1.0, 0.0] * 20, [1.0] * 30]
+    assert accuracy_interval(two) == bootstrap_interval(two)
+    low, high = accuracy_interval([[1.0] * 60, [1.0] * 10])
+    assert (low, high) == pytest.approx(((0.93983 + 0.72247) / 2, 1.0), abs=1e-5)
 
 
 def test_interval_of_an_average_weighs_tasks_equally():
