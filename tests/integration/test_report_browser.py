@@ -250,7 +250,7 @@ def test_seeds_are_a_band_and_runs_are_named(driver, tmp_path):
         "return document.querySelector('[data-panel=reward]').data.filter(t => t.fill === 'tonexty').length"
     )
     assert fills == 1
-    assert page.one("#run-legend").text == "arithmetic-cpu (2 seeds)\na <b>bold</b> run"
+    assert page.one("#run-legend").text == "arithmetic-grpo-ktae (2 seeds)\na <b>bold</b> run"
     page.js("Plotly.Fx.hover(document.querySelector('[data-panel=reward]'), [{curveNumber: 6, pointNumber: 5}])")
     assert "a <b>bold</b> run" in page.one("[data-panel=reward] .hoverlayer").get_attribute("textContent")
     assert page.js("return document.querySelectorAll('#run-legend b, #panels b').length") == 0
@@ -310,6 +310,7 @@ def test_pages_of_damaged_runs_load(driver, tmp_path):
     (run / "rollouts" / "step_00003.parquet").write_bytes(b"PAR1")
     empty = tmp_path / "empty"
     empty.mkdir()
+    (empty / "run.json").write_text("{}")
     for folder in (run, empty):
         page = Page(driver, write_report([folder])).open()
         for view in VIEWS[::-1]:
