@@ -4,10 +4,12 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from statistics import fmean, median, stdev
 
+from openrlhf_ktae.checkpoints import has_checkpoint
 from openrlhf_ktae.intervals import wilson_interval
 from openrlhf_ktae.report.curves import PASS_AT
 from openrlhf_ktae.report.findings import MIN_STEPS, Finding, check_share, is_solved, last_steps, measured, quarters
 from openrlhf_ktae.report.run_folder import Run
+from openrlhf_ktae.run_folder import RunFolder
 
 STALE_SECONDS = 900.0
 """A run that says "running" and has written nothing for this long is called silent."""
@@ -24,11 +26,12 @@ def check_status(run: Run, now: datetime) -> Finding | None:
     """Did the run end well, and if it is running, does it still write?"""
     if run.status in ("failed", "interrupted"):
         went_on = f"Go on with: openrlhf-ktae train {run.info.get('recipe') or 'RECIPE'} --resume {run.path}"
-        if not run.has_checkpoint:
+        if run.option("openrlhf", "ckpt.path") is None or not has_checkpoint(RunFolder(run.path)):
             went_on = "There is no checkpoint to go on from."
         if run.status == "interrupted":
             return Finding("watch", "The run was stopped", f"Its last training step is {run.last_step}. {went_on}")
-        detail = f"Its last training step is {run.last_step}; train.log says why. {went_on}"
+        reason = run.info.get("reason") or "train.log says why."
+        detail = f"Its last training step is {run.last_step}; {reason} {went_on}"
         return Finding("problem", "The run failed", detail)
     if run.status != "running" or not run.train:
         return None

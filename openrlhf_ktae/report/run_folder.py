@@ -60,12 +60,6 @@ class Run:
         return self.option("ktae", "scale") != 0 and (not isinstance(terms, list) or "ktae" in terms)
 
     @property
-    def has_checkpoint(self) -> bool:
-        """Whether there is a checkpoint to go on from."""
-        path = self.option("openrlhf", "ckpt.path") or str(self.path / "checkpoints")
-        return (Path(path) / "_actor" / "latest").is_file()
-
-    @property
     def last_step(self) -> int:
         return int(self.train[-1]["step"]) if self.train else 0
 

@@ -87,5 +87,5 @@ def test_on_a_phone_every_task_keeps_its_label_and_no_toolbar_covers_the_legend(
     labels = driver.find_elements(By.CSS_SELECTOR, "#plot-accuracy .xtick text")
     shown = {label.text: label.rect for label in labels if label.is_displayed()}
     assert list(shown) == ["AIME 2024", "AMC 2023", "MATH-500", "Minerva Math", "OlympiadBench", "Average"]
-    assert all(0 <= box["x"] and box["x"] + box["width"] <= 390 for box in shown.values())
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in shown.values())
     assert not driver.find_elements(By.CSS_SELECTOR, ".modebar-btn")

@@ -28,7 +28,7 @@ ALLOWED = {
     "adapters": {"advantage"},
     "reward": {"config", "reward"},
     "tasks": {"config", "files", "reward", "tasks"},
-    "report": {"config", "files", "intervals", "run_folder", "advantage", "report"},
+    "report": {"config", "checkpoints", "files", "intervals", "run_folder", "advantage", "report"},
     "runs": {
         "config",
         "files",

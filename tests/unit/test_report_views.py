@@ -327,7 +327,8 @@ def test_run_that_did_not_end_by_itself_is_named_first_with_the_way_on(tmp_path,
     first = check_health(read_run(folder))[0]
     assert (first.level, "step is 4" in first.detail) == (level, True)
     assert "no checkpoint to go on from" in first.detail
-    (folder / "checkpoints" / "_actor").mkdir(parents=True)
+    (folder / "checkpoints" / "_actor" / "global_step4").mkdir(parents=True)
+    relabel(folder, openrlhf={"ckpt.path": str(folder / "checkpoints")})
     (folder / "checkpoints" / "_actor" / "latest").write_text("global_step4")
     first = check_health(read_run(folder))[0]
     assert f"openrlhf-ktae train arithmetic-cpu --resume {folder}" in first.detail
