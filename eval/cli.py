@@ -33,7 +33,7 @@ def run(
     ] = "data/evaluation_suite",
     tasks: Annotated[
         list[str] | None,
-        typer.Option(help="Benchmarks, separated by spaces or commas; all five if not given."),
+        typer.Option(help="Benchmarks, separated by spaces or commas; the default suite if not given."),
     ] = None,
     benchmark: Annotated[
         list[Path] | None, typer.Option(help="YAML file of a benchmark of your own; may be given several times.")

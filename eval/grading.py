@@ -10,9 +10,11 @@ from eval.records import ENCODING, Record, to_line
 from eval.results import summarise
 from eval.saved_outputs import Sample, read_samples
 from eval.store import OUTPUTS, RESULTS, SETTINGS
+from openrlhf_ktae.config import RewardConfig
 from openrlhf_ktae.files import write_json
 from openrlhf_ktae.reward.answer import STYLES, AnswerStyle
-from openrlhf_ktae.reward.grading import grade, grade_many
+from openrlhf_ktae.reward.grading import grade
+from openrlhf_ktae.tasks.task import TASK, BaseTask
 
 _BATCH = 64
 
@@ -21,6 +23,7 @@ def grade_samples(
     samples: Sequence[Sample],
     styles: Mapping[str, AnswerStyle],
     on_graded: Callable[[Sequence[Record]], None] = lambda _: None,
+    verifiers: Mapping[str, str] | None = None,
 ) -> list[Record]:
     """Graded records of the samples, in their order.
 
@@ -28,20 +31,31 @@ def grade_samples(
         samples: what to grade.
         styles: where the answer stands, per task.
         on_graded: called with each finished batch.
+        verifiers: the task of the project whose verifier grades, per task; ``math`` for those that it leaves out.
     """
     records: list[Record] = []
     for start in range(0, len(samples), _BATCH):
         batch = samples[start : start + _BATCH]
         verdicts: dict[int, Any] = {}
-        wanted: set[AnswerStyle] = {styles[sample.task] for sample in batch}
-        for style in wanted:
-            places = [i for i, sample in enumerate(batch) if styles[sample.task] == style]
-            graded = grade_many([(batch[i].output, list(batch[i].answers)) for i in places], style)
+        for task in {sample.task for sample in batch}:
+            verifier = _verifier((verifiers or {}).get(task, "math"), styles[task])
+            places = [i for i, sample in enumerate(batch) if sample.task == task]
+            graded = verifier.verdicts([(batch[i].output, _reference(verifier, batch[i])) for i in places])
             verdicts |= dict(zip(places, graded, strict=True))
         new = [_record(sample, verdicts[i]) for i, sample in enumerate(batch)]
         on_graded(new)
         records += new
     return records
+
+
+@cache
+def _verifier(name: str, style: AnswerStyle) -> BaseTask:
+    task = TASK.load(name)
+    return task(task.Options(), RewardConfig(answer_style=style))
+
+
+def _reference(verifier: BaseTask, sample: Sample) -> Any:
+    return verifier.decode_label(sample.answers[0] if len(sample.answers) == 1 else list(sample.answers))
 
 
 def _record(sample: Sample, verdict: Any) -> Record:
@@ -89,7 +103,8 @@ def grade_file(
     styles: dict[str, AnswerStyle] = {
         sample.task: style or before.get("answer_styles", {}).get(sample.task, "boxed") for sample in samples
     }
-    records = grade_samples(samples, styles, on_graded)
+    verifiers = before.get("verifiers", {})
+    records = grade_samples(samples, styles, on_graded, verifiers)
     settings = {"graded_from": path.name, **before, "answer_styles": dict(sorted(styles.items()))}
     results = summarise(records, settings, equivalence())
     output.mkdir(parents=True, exist_ok=True)

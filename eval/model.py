@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from openrlhf_ktae.tasks.math.templates import Template
+from openrlhf_ktae.tasks.templates import Template
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
 _SAMPLED_BYTES = 2**20

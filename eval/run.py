@@ -55,7 +55,6 @@ def run(options: RunOptions, watcher: Watcher, warn: Callable[[str], None]) -> d
     tasks = load_tasks(options.data, options.tasks, options.benchmarks, options.template, options.limit)
     tokenizer = _tokenizer(options, tasks, warn)
     jobs = make_jobs(tasks, options, tokenizer)
-    styles = {task.name: task.template.answer_style for task in tasks}
     settings = _settings(options, tasks)
     expected = {task.name: len(task.problems) * options.n for task in tasks}
     results: dict[str, Any] = {}
@@ -67,7 +66,7 @@ def run(options: RunOptions, watcher: Watcher, warn: Callable[[str], None]) -> d
                 sampling = Sampling(options.temperature, options.top_p)
                 backend = make_backend(options, sampling)
                 try:
-                    for records in _graded(backend, left, sampling, styles):
+                    for records in _graded(backend, left, sampling, settings):
                         store.append(records)
                         watcher.graded(records)
                 finally:
@@ -133,11 +132,13 @@ def make_backend(options: RunOptions, sampling: Sampling) -> Backend:
 
 
 def _graded(
-    backend: Backend, jobs: Sequence[Job], sampling: Sampling, styles: dict[str, Any]
+    backend: Backend, jobs: Sequence[Job], sampling: Sampling, settings: dict[str, Any]
 ) -> Iterator[list[Record]]:
     waiting: dict[Key, Job] = {job.request.key: job for job in jobs}
+    styles, verifiers = settings["answer_styles"], settings.get("verifiers")
     for finished in backend.generate([job.request for job in jobs], sampling):
-        yield grade_samples([_sample(waiting.pop(one.key), one) for one in finished], styles)
+        samples = [_sample(waiting.pop(one.key), one) for one in finished]
+        yield grade_samples(samples, styles, verifiers=verifiers)
     if waiting:
         raise BackendError(f"{len(waiting)} of {len(jobs)} samples never came back; run it again")
 
@@ -181,7 +182,9 @@ def _tokenizer(options: RunOptions, tasks: Sequence[Task], warn: Callable[[str],
 
 def _settings(options: RunOptions, tasks: Sequence[Task]) -> dict[str, Any]:
     """What decides the numbers. Not in it: where the engines run and how many they are."""
+    verifiers = {task.name: task.verifier for task in tasks if task.verifier != "math"}
     return {
+        **({"verifiers": verifiers} if verifiers else {}),
         "model": options.model,
         "model_fingerprint": None if options.base_url else fingerprint(options.model, options.revision),
         "revision": options.revision,

@@ -12,8 +12,19 @@ from pyarrow import parquet
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from eval.records import difficulty_of
-from openrlhf_ktae.tasks.math.benchmarks import BENCHMARKS, Problem, answers_of, fingerprint, load_benchmarks
-from openrlhf_ktae.tasks.math.templates import Template, template
+from openrlhf_ktae.tasks.math.benchmarks import (
+    BENCHMARKS,
+    DEFAULT_SUITE,
+    Problem,
+    answers_of,
+    fingerprint,
+    load_benchmarks,
+)
+from openrlhf_ktae.tasks.task import TASK, BaseTask
+from openrlhf_ktae.tasks.templates import Template, template
+
+SHIPPED = {file.stem: file for file in sorted((Path(__file__).parent / "benchmarks").glob("*.yaml"))}
+"""Benchmark files that come with the project, by name. A new one is a new file there."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +38,8 @@ class Task:
     """Checksum of all problems and answers, before any limit."""
     total: int
     """Number of problems before any limit."""
+    verifier: str = "math"
+    """The task (`openrlhf_ktae.tasks`) whose verifier grades the answers."""
 
 
 class Columns(BaseModel):
@@ -52,7 +65,9 @@ class UserBenchmark(BaseModel):
     """Which split of a folder that has several."""
     columns: Columns = Columns()
     template: str | None = None
-    """Prompt template; that of the command line if not given."""
+    """Prompt template; if not given that of the command line for math, else the task's own."""
+    task: str = "math"
+    """The task that it belongs to: its verifier grades, and it reads rows in its own shape."""
 
 
 def load_tasks(
@@ -62,7 +77,8 @@ def load_tasks(
 
     Args:
         data: the suite: a ``save_to_disk`` folder or ``owner/name@commit`` of the Hub.
-        names: tasks of the suite; None: all five, or none of them where ``benchmarks`` are given.
+        names: tasks of the suite or of :data:`SHIPPED`; None: the default suite, or nothing of it where ``benchmarks``
+            are given.
         benchmarks: YAML files of :class:`UserBenchmark`.
         template_name: prompt template of every task that names none itself.
         limit: only the first so many problems of each task.
@@ -74,14 +90,18 @@ def load_tasks(
     if limit is not None and limit < 1:
         raise ValueError(f"limit: got {limit}, expected at least 1; leave it out for all problems")
     if names is None:
-        names = [] if benchmarks else list(BENCHMARKS)
+        names = () if benchmarks else DEFAULT_SUITE
     for name in names:
+        if name not in BENCHMARKS and name not in SHIPPED:
+            raise ValueError(f"tasks: got {name!r}, expected some of {', '.join([*BENCHMARKS, *SHIPPED])}")
         if names.count(name) > 1:
             raise ValueError(f"tasks: {name!r} is named twice")
-    tasks = []
-    if names:
-        loaded = load_benchmarks(data, names)
-        tasks = [_task(name, problems, default) for name, problems in loaded.items()]
+    of_suite = [name for name in names if name in BENCHMARKS]
+    loaded = load_benchmarks(data, of_suite) if of_suite else {}
+    tasks = [
+        _task(name, loaded[name], default) if name in loaded else load_user_benchmark(SHIPPED[name], default)
+        for name in names
+    ]
     for path in benchmarks:
         tasks.append(load_user_benchmark(path, default))
         if tasks[-1].name in {*BENCHMARKS, *(task.name for task in tasks[:-1])}:
@@ -102,21 +122,29 @@ def load_user_benchmark(path: Path, default: Template) -> Task:
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
         raise ValueError(f"{path}: {problems}; fields: {', '.join(UserBenchmark.model_fields)}") from error
-    rows = _rows(benchmark, path)
-    columns = benchmark.columns
-    problems = []
-    for index, row in enumerate(rows):
-        for column in (columns.problem, columns.answer, columns.difficulty):
-            if column is not None and column not in row:
-                raise ValueError(f"{path}, row {index}: no column {column!r}, found {', '.join(row)}; set columns")
-        answers = answers_of(row[columns.answer])
-        if not answers:
-            raise ValueError(f"{path}, row {index}: answer is {row[columns.answer]!r}, expected text or a number")
-        difficulty = difficulty_of(row[columns.difficulty]) if columns.difficulty else None
-        problems.append(Problem(benchmark.name, index, str(row[columns.problem]), answers, difficulty))
+    task = TASK.load(benchmark.task)
+    verifier = task(task.Options())
+    problems = [_problem(benchmark, verifier, index, row, path) for index, row in enumerate(_rows(benchmark, path))]
     if not problems:
         raise ValueError(f"{path}: no rows in {benchmark.path}")
-    return _task(benchmark.name, problems, template(benchmark.template) if benchmark.template else default)
+    asked_with = default if benchmark.task == "math" else task.template
+    asked_with = template(benchmark.template) if benchmark.template else asked_with
+    return replace(_task(benchmark.name, problems, asked_with), verifier=benchmark.task)
+
+
+def _problem(benchmark: UserBenchmark, verifier: BaseTask, index: int, row: dict[str, Any], path: Path) -> Problem:
+    own = verifier.read_row(row)
+    if own is not None:
+        return Problem(benchmark.name, index, *own)
+    columns = benchmark.columns
+    for column in (columns.problem, columns.answer, columns.difficulty):
+        if column is not None and column not in row:
+            raise ValueError(f"{path}, row {index}: no column {column!r}, found {', '.join(row)}; set columns")
+    answers = answers_of(row[columns.answer])
+    if not answers:
+        raise ValueError(f"{path}, row {index}: answer is {row[columns.answer]!r}, expected text or a number")
+    difficulty = difficulty_of(row[columns.difficulty]) if columns.difficulty else None
+    return Problem(benchmark.name, index, str(row[columns.problem]), answers, difficulty)
 
 
 def _task(name: str, problems: list[Problem], asked_with: Template) -> Task:

@@ -39,29 +39,12 @@ class PolicyLossOptions(Options):
     file of your own. The options of a loss are a section with its name, or its file's name."""
 
 
-class ArithmeticConfig(Options):
-    """The arithmetic task of the CPU quickstart: what is made before training starts."""
+class TaskOptions(Options):
+    """What is trained on (section ``task``)."""
 
-    directory: str = "runs/assets/arithmetic"
-    """Where the prompt sets (train.jsonl, evaluation.jsonl) and the warmed-up model (model/) are made."""
-
-    train_problems: int = Field(default=1280, ge=1)
-    """Problems of the training prompt set."""
-
-    evaluation_problems: int = Field(default=512, ge=1)
-    """Problems of the evaluation prompt set; none of them is ever trained on."""
-
-    warmup_steps: int = Field(default=250, ge=0)
-    """Supervised steps before reinforcement learning; 0 leaves the model untrained."""
-
-    warmup_batch_size: int = Field(default=128, ge=1)
-    """Worked examples per supervised step."""
-
-    warmup_noise: float = Field(default=0.22, ge=0, le=1)
-    """Share of the steps in the worked examples that hold a random result."""
-
-    seed: int = 0
-    """Seed of the problems, the initial weights and the warm-up."""
+    name: str = "math"
+    """The task (docs/tasks.md): a name, or the path of a file of your own. Its verifier rewards; its options are a section
+    with its name, or its file's name."""
 
 
 class RunOptions(Options):

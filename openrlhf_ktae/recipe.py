@@ -21,25 +21,27 @@ from openrlhf_ktae.advantage.term import TERM
 from openrlhf_ktae.advantage.terms import TERMS
 from openrlhf_ktae.config import (
     AdvantageOptions,
-    ArithmeticConfig,
     Options,
     PolicyLossOptions,
     RewardConfig,
     RunOptions,
+    TaskOptions,
 )
 from openrlhf_ktae.losses import LOSSES
 from openrlhf_ktae.losses.loss import LOSS
 from openrlhf_ktae.openrlhf_options import check, known_options, nearest, to_argv
 from openrlhf_ktae.plugins import Kind, PluginError, is_path, section_of
+from openrlhf_ktae.tasks import TASKS
+from openrlhf_ktae.tasks.task import TASK, BaseTask
 
 SECTIONS: dict[str, type[Options]] = {
     "run": RunOptions,
     "grader": RewardConfig,
     "advantage": AdvantageOptions,
     "policy_loss": PolicyLossOptions,
-    "arithmetic": ArithmeticConfig,
+    "task": TaskOptions,
 }
-"""Sections that are there in every run, a task's only where a recipe sets something in it."""
+"""Sections that are there in every run, beside those of its terms, its policy loss and its task."""
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -87,9 +89,14 @@ class RunConfig:
         return self.sections["policy_loss"].name  # pyright: ignore[reportAttributeAccessIssue]
 
     @property
-    def arithmetic(self) -> ArithmeticConfig | None:
-        """Section ``arithmetic``, where the run trains on that task."""
-        return self.sections.get("arithmetic")  # pyright: ignore[reportReturnType]
+    def task(self) -> str:
+        """The task: a name, or an absolute path."""
+        return self.sections["task"].name  # pyright: ignore[reportAttributeAccessIssue]
+
+    def make_task(self) -> BaseTask:
+        """The task of the run, with its options and the grader's."""
+        made = TASK.load(self.task)
+        return made(self.sections.get(section_of(self.task)) or made.Options(), self.grader)
 
     @property
     def name(self) -> str:
@@ -239,22 +246,26 @@ def _local(source: str, recipe: Path) -> str:
 
 
 def _methods(recipe: Path, settings: dict[str, Setting]) -> dict[str, Options]:
-    """The sections ``advantage`` and ``policy_loss``, and those of the methods that they name."""
+    """The sections ``advantage``, ``policy_loss`` and ``task``, and those of what they name."""
     advantage = _section("advantage", AdvantageOptions, settings)
     terms = [_local(term, recipe) for term in advantage.terms]  # pyright: ignore[reportAttributeAccessIssue]
     policy_loss = _section("policy_loss", PolicyLossOptions, settings)
     loss = _local(policy_loss.name, recipe)  # pyright: ignore[reportAttributeAccessIssue]
-    used: list[tuple[Kind, str]] = [*((TERM, term) for term in terms), (LOSS, loss)]
+    chosen = _section("task", TaskOptions, settings)
+    task = _local(chosen.name, recipe)  # pyright: ignore[reportAttributeAccessIssue]
+    used: list[tuple[Kind, str]] = [*((TERM, term) for term in terms), (LOSS, loss), (TASK, task)]
     # Options of a method that is not used are checked all the same: they wait for being switched on.
     named = {name.partition(".")[0] for name in settings}
-    unused = [(kind, name) for kind, names in ((TERM, TERMS), (LOSS, LOSSES)) for name in names if name in named]
+    ours = ((TERM, TERMS), (LOSS, LOSSES), (TASK, TASKS))
+    unused = [(kind, name) for kind, names in ours for name in names if name in named]
     sections: dict[str, Options] = {
         "advantage": advantage.model_copy(update={"terms": tuple(terms)}),
         "policy_loss": policy_loss.model_copy(update={"name": loss}),
+        "task": chosen.model_copy(update={"name": task}),
     }
     for kind, source in dict.fromkeys([*used, *unused]):
         name = section_of(source)
-        if is_path(source) and (name in SECTIONS or name in TERMS or name in LOSSES):
+        if is_path(source) and (name in SECTIONS or any(name in names for _, names in ours)):
             raise RecipeError(f"{kind.option}: {source}: {name} is a section already; give the file another name")
         try:
             model = kind.load(source).Options

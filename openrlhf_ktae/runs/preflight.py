@@ -13,9 +13,11 @@ from openrlhf_ktae.losses.loss import LOSS
 from openrlhf_ktae.openrlhf_options import check as check_openrlhf
 from openrlhf_ktae.openrlhf_options import parse, to_argv
 from openrlhf_ktae.plugins import section_of
-from openrlhf_ktae.recipe import RunConfig
+from openrlhf_ktae.recipe import PACKAGE, RunConfig
+from openrlhf_ktae.reward.rollouts import check_labels
 from openrlhf_ktae.runs.batch_sizes import BatchPlan, batch_plan
 
+REWARD_FILE = PACKAGE / "tasks" / "reward.py"
 _DATA_SUFFIXES = (".json", ".jsonl", ".csv", ".parquet", ".arrow")
 
 
@@ -194,18 +196,16 @@ def _check_rows(option: str, path: Path, rows: list[dict[str, Any]], args: Simpl
         if key and key not in rows[0]:
             columns = ", ".join(sorted(rows[0]))
             raise PreflightError(f"data.{key_option}: {key!r} is no column of {path} (columns: {columns})")
-    if args.data.label_key and uses_our_grader(args):
-        from openrlhf_ktae.reward.math_reward import check_labels
-
+    if args.data.label_key and uses_our_verifier(args):
         try:
-            check_labels([row[args.data.label_key] for row in rows])
+            check_labels([row[args.data.label_key] for row in rows], config.make_task().decode_label)
         except ValueError as error:
             raise PreflightError(f"{option}: {path}: {error}") from None
 
 
-def uses_our_grader(args: SimpleNamespace) -> bool:
-    """Whether rewards come from this project's reward function."""
-    return bool(args.reward.remote_url) and Path(args.reward.remote_url[0]).name == "math_reward.py"
+def uses_our_verifier(args: SimpleNamespace) -> bool:
+    """Whether rewards come from the verifier of the run's task."""
+    return bool(args.reward.remote_url) and Path(args.reward.remote_url[0]).resolve() == REWARD_FILE
 
 
 def check_reward_source(
@@ -225,8 +225,8 @@ def check_reward_source(
             )
         return
     path = Path(args.reward.remote_url[0])
-    if path.suffix != ".py":
-        return  # a server; its answers are checked when they come
+    if path.suffix != ".py" or uses_our_verifier(args):
+        return  # a server, whose answers are checked when they come, or ours, which returns both
     if not path.is_file():
         raise PreflightError(f"reward.remote_url: {path} does not exist")
     spec = importlib.util.spec_from_file_location("reward_func", path)

@@ -1,29 +1,32 @@
-"""What is made before training: the tiny model and problems of the CPU recipes."""
+"""What is made before training: the prompt sets of a task that makes its own, and the tiny model."""
 
 import os
 import time
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from openrlhf_ktae.plugins import section_of
 from openrlhf_ktae.recipe import RunConfig
 from openrlhf_ktae.runs.terminal import console, say
+from openrlhf_ktae.tasks.task import MadeOptions
 
 
 def prepare(config: RunConfig) -> float:
     """Makes what a recipe trains from, if it is not there yet; returns the seconds it took."""
-    if config.arithmetic is None:
+    task = config.make_task()
+    if not isinstance(task.options, MadeOptions):
         return 0.0
     if config.run.device == "cpu":
         # Transformers imports DeepSpeed, which warns in every process that it has to look for an accelerator.
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    from openrlhf_ktae.tasks.tiny_model import prepare_arithmetic
+    from openrlhf_ktae.tasks.tiny_model import prepare_task
 
     start = time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("Warming up the tiny model (supervised)", total=config.arithmetic.warmup_steps)
-        made = prepare_arithmetic(config.arithmetic, lambda step, _: progress.update(task, completed=step))
+        bar = progress.add_task("Warming up the tiny model (supervised)", total=task.options.warmup_steps)
+        made = prepare_task(task, lambda step, _: progress.update(bar, completed=step))
     seconds = time.monotonic() - start
     what = f"made in {seconds:.0f} s" if made else "already there"
-    say(f"Tiny model and arithmetic problems: {what} ({config.arithmetic.directory})")
+    say(f"What {section_of(config.task)} trains from: {what} ({task.options.directory})")
     return seconds

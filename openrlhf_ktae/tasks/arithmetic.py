@@ -6,12 +6,18 @@ A problem is a chain of operations modulo 10, worked out from left to right, one
     response  7*8=6;6+1=7;7-3=4;4*3=2;2+4=6;#6
 """
 
-import json
 import random
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
+from itertools import islice
 from typing import Literal
+
+from pydantic import Field
+
+from openrlhf_ktae.tasks.math import Task as MathTask
+from openrlhf_ktae.tasks.prompt_set import PromptRow
+from openrlhf_ktae.tasks.task import Lessons, MadeOptions
+from openrlhf_ktae.tasks.templates import Template
 
 MODULUS = 10
 OPERATIONS = 5
@@ -85,12 +91,41 @@ def problems(split: Split, seed: int) -> Iterator[str]:
             yield prompt
 
 
-def write_prompt_set(path: Path, split: Split, count: int, seed: int) -> None:
-    """Writes ``count`` problems as an OpenRLHF prompt set (JSON lines: input, label, datasource)."""
-    stream = problems(split, seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as file:
-        for _ in range(count):
-            prompt = next(stream)
-            row = {"input": prompt, "label": answer(prompt), "datasource": DATASOURCE}
-            file.write(json.dumps(row) + "\n")
+def prompt_rows(split: Split, count: int, seed: int) -> Iterator[PromptRow]:
+    """The first ``count`` problems of a split as an OpenRLHF prompt set."""
+    for prompt in islice(problems(split, seed), count):
+        yield {"input": prompt, "label": answer(prompt), "datasource": DATASOURCE}
+
+
+class Task(MathTask):
+    """Chains of arithmetic for the tiny model; verified by the math grader (``grader.answer_style: hash``)."""
+
+    class Options(MadeOptions):
+        """The arithmetic task of the CPU quickstart."""
+
+        directory: str = "runs/assets/arithmetic"
+        """Where the prompt sets (train.jsonl, evaluation.jsonl) and the warmed-up model (model/) are made."""
+
+        warmup_noise: float = Field(default=0.22, ge=0, le=1)
+        """Share of the steps in the worked examples that hold a random result."""
+
+    template = Template("arithmetic", "{q}", "hash", source="the problem alone")
+
+    def prompt_sets(self) -> dict[str, Iterator[PromptRow]]:
+        """Training and evaluation problems, disjoint by construction."""
+        options = self.options
+        return {
+            "train.jsonl": prompt_rows("train", options.train_problems, options.seed),
+            "evaluation.jsonl": prompt_rows("evaluation", options.evaluation_problems, options.seed),
+        }
+
+    def lessons(self) -> Lessons:
+        """Worked solutions with noise, so that the model knows the rules but samples them unreliably.
+
+        Noise and not fewer steps: a model warmed up on clean examples is wrong with confidence where it is wrong, and
+        reinforcement learning finds no correct rollout to learn from.
+        """
+        rng = random.Random(self.options.seed)
+        noise = self.options.warmup_noise
+        stream = problems("warmup", self.options.seed)
+        return Lessons((prompt, work_out(prompt, noise, rng)) for prompt in stream)

@@ -1,9 +1,9 @@
-"""A tiny language model for machines without a GPU, and its supervised warm-up on worked arithmetic."""
+"""A tiny language model for machines without a GPU, and its supervised warm-up on a task's worked examples."""
 
 import json
-import random
 import string
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -11,8 +11,11 @@ import torch.nn.functional as functional
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from openrlhf_ktae.config import ArithmeticConfig
-from openrlhf_ktae.tasks import arithmetic
+from openrlhf_ktae.tasks.prompt_set import write_prompts
+from openrlhf_ktae.tasks.task import BaseTask, Lessons, MadeOptions
+
+OnStep = Callable[[int, float], None]
+"""Told the number and the loss of every finished supervised step."""
 
 PAD, BOS, EOS, UNKNOWN = "<pad>", "<bos>", "<eos>", "<unk>"
 _IGNORED_LABEL = -100
@@ -66,36 +69,28 @@ def save(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     tokenizer.save_pretrained(folder)
 
 
-def _batch(tokenizer, prompts: list[str], noise: float, rng: random.Random) -> tuple[torch.Tensor, torch.Tensor]:
+def _batch(tokenizer, examples: list[tuple[str, str]]) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids (B, L) and labels (B, L) of worked examples; labels cover the solution and the end-of-sequence."""
-    rows = []
-    for prompt in prompts:
-        text = prompt + arithmetic.work_out(prompt, noise, rng)
-        rows.append([*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id])
-    length = max(map(len, rows))
-    token_ids = torch.full((len(rows), length), tokenizer.pad_token_id)
-    labels = torch.full((len(rows), length), _IGNORED_LABEL)
-    for index, (prompt, row) in enumerate(zip(prompts, rows, strict=True)):
-        token_ids[index, : len(row)] = torch.tensor(row)
-        labels[index, len(prompt) : len(row)] = torch.tensor(row[len(prompt) :])
+    prompts = [tokenizer.encode(prompt, add_special_tokens=False) for prompt, _ in examples]
+    solutions = [[*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id] for _, text in examples]
+    length = max(len(prompt) + len(solution) for prompt, solution in zip(prompts, solutions, strict=True))
+    token_ids = torch.full((len(examples), length), tokenizer.pad_token_id)
+    labels = torch.full((len(examples), length), _IGNORED_LABEL)
+    for index, (prompt, solution) in enumerate(zip(prompts, solutions, strict=True)):
+        end = len(prompt) + len(solution)
+        token_ids[index, :end] = torch.tensor(prompt + solution)
+        labels[index, len(prompt) : end] = torch.tensor(solution)
     return token_ids, labels
 
 
-def warm_up(model, tokenizer, config: ArithmeticConfig, on_step: Callable[[int, float], None]) -> None:
-    """Supervised warm-up on worked examples with noise, so that the model knows the rules but samples them unreliably.
-
-    Noise and not fewer steps: a model warmed up on clean examples is wrong with confidence where it is wrong, and
-    reinforcement learning finds no correct rollout to learn from.
-    """
-    rng = random.Random(config.seed)
-    stream = arithmetic.problems("warmup", config.seed)
+def warm_up(model, tokenizer, lessons: Lessons, options: MadeOptions, on_step: OnStep) -> None:
+    """Supervised warm-up on worked examples."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
     model.train()
-    for step in range(1, config.warmup_steps + 1):
+    for step in range(1, options.warmup_steps + 1):
         for group in optimizer.param_groups:
             group["lr"] = _LEARNING_RATE * min(1.0, step / _LEARNING_RATE_WARMUP_STEPS)
-        prompts = [next(stream) for _ in range(config.warmup_batch_size)]
-        token_ids, labels = _batch(tokenizer, prompts, config.warmup_noise, rng)
+        token_ids, labels = _batch(tokenizer, list(islice(lessons.examples, options.warmup_batch_size)))
         logits = model(token_ids).logits[:, :-1]
         loss = functional.cross_entropy(
             logits.reshape(-1, logits.size(-1)), labels[:, 1:].reshape(-1), ignore_index=_IGNORED_LABEL
@@ -107,22 +102,25 @@ def warm_up(model, tokenizer, config: ArithmeticConfig, on_step: Callable[[int, 
         on_step(step, loss.item())
 
 
-def prepare_arithmetic(config: ArithmeticConfig, on_step: Callable[[int, float], None] = lambda *_: None) -> bool:
-    """Makes the quickstart's prompt sets and its warmed-up model under ``config.directory``.
+def prepare_task(task: BaseTask, on_step: OnStep = lambda *_: None) -> bool:
+    """Makes a task's prompt sets and its warmed-up model, where it has any, under ``options.directory``.
 
     Returns False when they were there already, made with the same options.
     """
-    folder = Path(config.directory)
+    options = task.options
+    folder = Path(options.directory)
     stamp = folder / "made_with.json"
-    made_with = config.model_dump_json(indent=2)
+    made_with = options.model_dump_json(indent=2)
     if stamp.exists() and stamp.read_text() == made_with:
         return False
-    arithmetic.write_prompt_set(folder / "train.jsonl", "train", config.train_problems, config.seed)
-    arithmetic.write_prompt_set(folder / "evaluation.jsonl", "evaluation", config.evaluation_problems, config.seed)
-    tokenizer = make_tokenizer()
-    model = make_model(config.seed)
-    warm_up(model, tokenizer, config, on_step)
-    save(model, tokenizer, folder / "model")
+    for name, rows in task.prompt_sets().items():
+        write_prompts(rows, folder / name)
+    lessons = task.lessons()
+    if lessons is not None:
+        tokenizer = make_tokenizer()
+        model = make_model(options.seed)
+        warm_up(model, tokenizer, lessons, options, on_step)
+        save(model, tokenizer, folder / "model")
     stamp.write_text(made_with)
     return True
 

@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from openrlhf_ktae.config import RunOptions
+from openrlhf_ktae.plugins import section_of
 from openrlhf_ktae.processes import kill_session
+from openrlhf_ktae.reward.math_reward import OPTIONS_VARIABLE
 from openrlhf_ktae.run_folder import EXIT_STOPPED, RunFolder, now
+from openrlhf_ktae.tasks.reward import TASK_VARIABLE, describe
 from openrlhf_ktae.training import attention, cpu
 from openrlhf_ktae.training.cluster import start_ray
 
@@ -26,8 +29,8 @@ _PARENT_SECONDS = 1.0
 _PASSED_ON = ("TOKENIZERS_PARALLELISM", "NCCL_DEBUG", "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS", "HF_HUB_OFFLINE", "HF_HOME")
 
 
-def worker_environment(device: str, grader: dict[str, Any]) -> dict[str, str]:
-    """Environment of every Ray worker of a run."""
+def worker_environment(device: str, config: dict[str, Any]) -> dict[str, str]:
+    """Environment of every Ray worker of a run. ``config``: the ``config`` of run.json."""
     # The first three are what OpenRLHF sets when it starts Ray itself (cli/train_ppo_ray.py:21-33).
     environment = {
         "TOKENIZERS_PARALLELISM": "true",
@@ -36,7 +39,11 @@ def worker_environment(device: str, grader: dict[str, Any]) -> dict[str, str]:
     }
     environment |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     environment |= cpu.ENVIRONMENT if device == "cpu" else {}
-    environment["OPENRLHF_KTAE_REWARD"] = json.dumps(grader)
+    grader = config.get("grader", {})
+    environment[OPTIONS_VARIABLE] = json.dumps(grader)
+    if "task" in config:
+        source = config["task"]["name"]
+        environment[TASK_VARIABLE] = describe(source, config.get(section_of(source), {}), grader)
     # Ray refuses a variable that the submitted job's own runtime environment sets too; workers have that one anyway.
     job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
     given = (job.get("runtime_env") or {}).get("env_vars") or {}
@@ -47,7 +54,7 @@ def launch(folder: RunFolder) -> int:
     """Trains the run of ``folder`` in this process; returns the exit code. A failure is noted in the folder."""
     description = folder.read()
     run = RunOptions(**description["config"]["run"])
-    environment = worker_environment(run.device, description["config"]["grader"])
+    environment = worker_environment(run.device, description["config"])
     os.environ.update(environment)
     if run.device == "cpu":
         # Not done for us where this process is no Ray worker (a plain start, or a job's entry point).

@@ -20,7 +20,8 @@ from ktae_oracle import oracle_values
 
 from openrlhf_ktae.advantage import KtaeConfig
 from openrlhf_ktae.run_folder import EXIT_STOPPED, RunFolder
-from openrlhf_ktae.tasks.arithmetic import write_prompt_set
+from openrlhf_ktae.tasks.arithmetic import prompt_rows
+from openrlhf_ktae.tasks.prompt_set import write_prompts
 from openrlhf_ktae.tasks.tiny_model import make_model, make_tokenizer, save
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,8 +60,8 @@ pytestmark = pytest.mark.ray
 def assets(tmp_path_factory):
     folder = tmp_path_factory.mktemp("assets")
     save(make_model(0), make_tokenizer(), folder / "model")
-    write_prompt_set(folder / "train.jsonl", "train", 4 * PROMPTS, seed=0)
-    write_prompt_set(folder / "evaluation.jsonl", "evaluation", 8, seed=0)
+    write_prompts(prompt_rows("train", 4 * PROMPTS, seed=0), folder / "train.jsonl")
+    write_prompts(prompt_rows("evaluation", 8, seed=0), folder / "evaluation.jsonl")
     (folder / "reward.py").write_text(REWARD)
     (folder / "hostile.py").write_text(HOSTILE_REWARD)
     return folder

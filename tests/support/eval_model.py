@@ -8,7 +8,7 @@ import torch.nn.functional as functional
 from shared_data import evaluation_suite
 
 from openrlhf_ktae.tasks.math.benchmarks import load_benchmarks
-from openrlhf_ktae.tasks.math.templates import TEMPLATES
+from openrlhf_ktae.tasks.templates import TEMPLATES
 from openrlhf_ktae.tasks.tiny_model import make_model, make_tokenizer, save
 
 CONTEXT = 96

@@ -6,10 +6,12 @@ from itertools import islice
 
 import pytest
 
-from openrlhf_ktae.config import ArithmeticConfig
-from openrlhf_ktae.reward.math_reward import check_labels, reward_func
-from openrlhf_ktae.tasks.arithmetic import answer, apply, problems, split_of, work_out, write_prompt_set
-from openrlhf_ktae.tasks.tiny_model import EOS, load_tokenizer, make_tokenizer, prepare_arithmetic
+from openrlhf_ktae.config import RewardConfig
+from openrlhf_ktae.reward.rollouts import check_labels
+from openrlhf_ktae.tasks import reward
+from openrlhf_ktae.tasks.arithmetic import Task, answer, apply, problems, prompt_rows, split_of, work_out
+from openrlhf_ktae.tasks.prompt_set import write_prompts
+from openrlhf_ktae.tasks.tiny_model import EOS, load_tokenizer, make_tokenizer, prepare_task
 
 
 def test_a_problem_is_worked_out_from_left_to_right():
@@ -43,22 +45,20 @@ def test_splits_are_disjoint_and_problems_distinct():
 
 def test_prompt_sets_are_the_same_every_time(tmp_path):
     for name in ("a", "b"):
-        write_prompt_set(tmp_path / name, "train", 50, seed=3)
+        write_prompts(prompt_rows("train", 50, seed=3), tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     rows = [json.loads(line) for line in (tmp_path / "a").read_text().splitlines()]
-    check_labels([row["label"] for row in rows])
+    check_labels([row["label"] for row in rows], Task(Task.Options()).decode_label)
     assert rows[0]["label"] == answer(rows[0]["input"])
 
 
-def test_the_projects_reward_grades_worked_solutions(monkeypatch):
-    from openrlhf_ktae.reward import math_reward
-
-    monkeypatch.setenv(math_reward.OPTIONS_VARIABLE, json.dumps({"answer_style": "hash"}))
-    math_reward.options.cache_clear()
+def test_the_runs_reward_grades_worked_solutions(monkeypatch):
+    monkeypatch.setenv(reward.TASK_VARIABLE, reward.describe("arithmetic", {}, {"answer_style": "hash"}))
+    reward.task.cache_clear()
     prompt = "7*8+1-3*3+4="
     responses = [work_out(prompt) + EOS, "7*8=6;6+1=7;7-3=4;4*3=2;2+4=5;#5" + EOS, "#" + EOS, ""]
-    result = reward_func([prompt + response for response in responses], [prompt] * 4, ["6"] * 4)
-    math_reward.options.cache_clear()
+    result = reward.reward_func([prompt + response for response in responses], [prompt] * 4, ["6"] * 4)
+    reward.task.cache_clear()
     assert result["scores"].tolist() == [1, 0, 0, 0]
     assert result["extra_logs"]["formatted"].tolist() == [1, 1, 0, 0]
 
@@ -71,13 +71,13 @@ def test_every_character_is_a_token():
 
 
 def test_the_model_is_made_once(tmp_path):
-    config = ArithmeticConfig(
+    options = Task.Options(
         directory=str(tmp_path), train_problems=8, evaluation_problems=8, warmup_steps=2, warmup_batch_size=4
     )
     seen = []
-    assert prepare_arithmetic(config, lambda step, loss: seen.append((step, loss)))
+    assert prepare_task(Task(options), lambda step, loss: seen.append((step, loss)))
     assert [step for step, _ in seen] == [1, 2] and all(loss > 0 for _, loss in seen)
-    assert not prepare_arithmetic(config)
-    assert prepare_arithmetic(config.model_copy(update={"train_problems": 9}))
+    assert not prepare_task(Task(options, RewardConfig()))
+    assert prepare_task(Task(options.model_copy(update={"train_problems": 9})))
     # The folder's model type must not make Transformers put another pre-tokenizer in.
     assert len(load_tokenizer(tmp_path / "model").encode("12+3=", add_special_tokens=False)) == 5

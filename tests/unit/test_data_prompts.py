@@ -9,12 +9,14 @@ from shared_data import evaluation_suite
 from typer.testing import CliRunner
 
 from openrlhf_ktae.cli import app
-from openrlhf_ktae.reward.math_reward import check_labels, decode_label
+from openrlhf_ktae.reward.math_reward import decode_label
+from openrlhf_ktae.reward.rollouts import check_labels
 from openrlhf_ktae.tasks.math.benchmarks import Problem, load_benchmarks
 from openrlhf_ktae.tasks.math.cli import parse_levels
-from openrlhf_ktae.tasks.math.prompts import benchmark_prompts, make_prompts, write_prompts
+from openrlhf_ktae.tasks.math.prompts import benchmark_prompts, make_prompts
 from openrlhf_ktae.tasks.math.sources import SourceRow, read_source
-from openrlhf_ktae.tasks.math.templates import template
+from openrlhf_ktae.tasks.prompt_set import write_prompts
+from openrlhf_ktae.tasks.templates import template
 
 NONE = template("none")
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen"
@@ -121,7 +123,7 @@ def test_every_benchmark_problem_is_found_in_the_suite_and_labels_are_readable()
     assert [row["input"] for row in made.rows] == ["How many apples are 3 apples?"]
     assert sum(made.contaminated.values()) + made.duplicates == len(problems) == 1560
     rows = benchmark_prompts(suite, NONE)
-    check_labels([row["label"] for row in rows])
+    check_labels([row["label"] for row in rows], decode_label)
     expected = [problem.answers for task in suite.values() for problem in task]
     assert [decode_label(row["label"]) for row in rows] == expected
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from openrlhf_ktae.tasks.math.templates import TEMPLATES, template
+from openrlhf_ktae.tasks.templates import TEMPLATES, template
 
 QUESTION = r"What is $\frac{1}{2}$ of {x}?"
 

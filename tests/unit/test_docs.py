@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from openrlhf_ktae.advantage import KtaeConfig
-from openrlhf_ktae.config import AdvantageOptions, ArithmeticConfig, PolicyLossOptions, RewardConfig, RunOptions
+from openrlhf_ktae.config import AdvantageOptions, PolicyLossOptions, RewardConfig, RunOptions, TaskOptions
+from openrlhf_ktae.tasks import TASKS
+from openrlhf_ktae.tasks.task import TASK
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("recipes/*/README.md")])
@@ -16,7 +18,8 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("rec
     ("section", "document"),
     [
         (RunOptions, "runs.md"),
-        (ArithmeticConfig, "runs.md"),
+        (TaskOptions, "tasks.md"),
+        *((TASK.load(name).Options, "tasks.md") for name in TASKS),
         (RewardConfig, "grading.md"),
         (KtaeConfig, "estimator.md"),
         (AdvantageOptions, "methods.md"),

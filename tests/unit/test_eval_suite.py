@@ -18,7 +18,7 @@ from eval.saved_outputs import Sample
 from eval.suite import load_tasks
 from openrlhf_ktae.reward.math_reward import decode_label
 from openrlhf_ktae.tasks.math.benchmarks import BENCHMARKS
-from openrlhf_ktae.tasks.math.templates import TEMPLATES
+from openrlhf_ktae.tasks.templates import TEMPLATES
 from openrlhf_ktae.tasks.tiny_model import make_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]

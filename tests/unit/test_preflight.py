@@ -9,7 +9,8 @@ import yaml
 from openrlhf_ktae.openrlhf_options import OptionError
 from openrlhf_ktae.recipe import resolve
 from openrlhf_ktae.runs.preflight import PreflightError, preflight
-from openrlhf_ktae.tasks.arithmetic import write_prompt_set
+from openrlhf_ktae.tasks.arithmetic import prompt_rows
+from openrlhf_ktae.tasks.prompt_set import write_prompts
 from openrlhf_ktae.tasks.tiny_model import make_model, make_tokenizer, save
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +21,7 @@ def assets(tmp_path_factory):
     folder = tmp_path_factory.mktemp("assets")
     save(make_model(0), make_tokenizer(), folder / "model")
     for name in ("train", "evaluation"):
-        write_prompt_set(folder / f"{name}.jsonl", name, 40, seed=0)
+        write_prompts(prompt_rows(name, 40, seed=0), folder / f"{name}.jsonl")
     return folder
 
 

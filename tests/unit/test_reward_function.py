@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from openrlhf_ktae.reward import math_reward
-from openrlhf_ktae.reward.math_reward import OPTIONS_VARIABLE, check_labels, decode_label, response_of
+from openrlhf_ktae.reward.math_reward import OPTIONS_VARIABLE, decode_label
+from openrlhf_ktae.reward.rollouts import check_labels, response_of
 
 PROMPT = "<|im_start|>user\nSix times seven?<|im_end|>\n<|im_start|>assistant\n"
 Reward = Callable[..., dict[str, Any]]
@@ -31,7 +32,7 @@ def reward_func(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Rewar
 
     yield load
     for module in loaded:
-        if module.grader.cache_info().currsize:
+        if module._grader.cache_info().currsize:
             module.grader().close()
 
 
@@ -90,8 +91,8 @@ def test_the_prompt_is_not_part_of_the_response() -> None:
 
 def test_labels_without_an_answer_are_refused_with_their_rows() -> None:
     with pytest.raises(ValueError, match=r"^3 of 5 labels unusable: row 2: .*; row 4: .*NoneType.*; row 5: .*nan"):
-        check_labels(["1", "", '["1", "2"]', None, float("nan")])
-    check_labels(["1", 2, 3.5, ["1", "2"], r"\frac{1}{2}", '["1", "2"]', "(1,2)"])
+        check_labels(["1", "", '["1", "2"]', None, float("nan")], decode_label)
+    check_labels(["1", 2, 3.5, ["1", "2"], r"\frac{1}{2}", '["1", "2"]', "(1,2)"], decode_label)
 
 
 def test_labels_hold_one_answer_or_a_list_of_them() -> None:

@@ -74,9 +74,10 @@ def _make(
     benchmarks_path: str | None,
 ) -> str:
     from openrlhf_ktae.tasks.math.benchmarks import load_benchmarks
-    from openrlhf_ktae.tasks.math.prompts import benchmark_prompts, make_prompts, write_prompts
+    from openrlhf_ktae.tasks.math.prompts import benchmark_prompts, make_prompts
     from openrlhf_ktae.tasks.math.sources import read_source
-    from openrlhf_ktae.tasks.math.templates import template as find_template
+    from openrlhf_ktae.tasks.prompt_set import write_prompts
+    from openrlhf_ktae.tasks.templates import template as find_template
 
     template = find_template(template_name)
     tokenizer = _load_tokenizer(tokenizer_name)

@@ -4,13 +4,11 @@ import json
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from openrlhf_ktae.files import replacing
 from openrlhf_ktae.tasks.math.benchmarks import Problem
 from openrlhf_ktae.tasks.math.sources import SourceRow
-from openrlhf_ktae.tasks.math.templates import Template
+from openrlhf_ktae.tasks.templates import Template
 
 NGRAM = 13
 """Words in a row that a training problem may not share with a benchmark problem (as for GPT-3, arXiv 2005.14165)."""
@@ -119,10 +117,3 @@ def benchmark_prompts(
 
 def _row(prompt: str, answers: Collection[str], datasource: str) -> dict[str, str]:
     return {"input": prompt, "label": encode_label(answers), "datasource": datasource}
-
-
-def write_prompts(rows: Iterable[dict[str, str]], path: Path) -> None:
-    """Writes JSON lines; the same rows give the same bytes, and a file is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

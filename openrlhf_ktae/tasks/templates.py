@@ -1,9 +1,9 @@
 """Prompt templates of the evaluation protocol (Dr. GRPO, arXiv 2503.20783); training prompts use the same texts."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-AnswerStyle = Literal["boxed", "tags"]
+from openrlhf_ktae.reward.answer import AnswerStyle
 
 PROTOCOL = "Dr. GRPO evaluation, arXiv 2503.20783"
 
@@ -24,7 +24,7 @@ class Template:
     text: str
     """The prompt; every ``{q}`` is replaced by the problem. Other braces are literal text."""
     answer_style: AnswerStyle = "boxed"
-    """Where the grader looks for the final answer: the last ``\\boxed{}`` or the last ``<answer>`` tag."""
+    """Where the grader looks for the final answer (`openrlhf_ktae.reward.answer`)."""
     stop: tuple[str, ...] = ()
     """Strings that end the generation; they stay in the response."""
     source: str = PROTOCOL
