@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 
 from openrlhf_ktae.run_folder import RunFolder
-from openrlhf_ktae.tasks.arithmetic import write_prompt_set
+from openrlhf_ktae.tasks.arithmetic import prompt_rows
+from openrlhf_ktae.tasks.prompt_set import write_prompts
 from openrlhf_ktae.tasks.tiny_model import make_model, make_tokenizer, save
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,8 +36,8 @@ class TinyRuns:
     def __init__(self, folder: Path, steps: int) -> None:
         self.folder = folder
         save(make_model(0), make_tokenizer(), folder / "model")
-        write_prompt_set(folder / "train.jsonl", "train", steps * PROMPTS, seed=0)
-        write_prompt_set(folder / "evaluation.jsonl", "evaluation", 8, seed=0)
+        write_prompts(prompt_rows("train", steps * PROMPTS, seed=0), folder / "train.jsonl")
+        write_prompts(prompt_rows("evaluation", 8, seed=0), folder / "evaluation.jsonl")
         (folder / "reward.py").write_text(REWARD)
 
     def command(self, name: str, *overrides: str) -> tuple[list[str], RunFolder]:
