@@ -43,8 +43,8 @@ class TaskOptions(Options):
     """What is trained on (section ``task``)."""
 
     name: str = "math"
-    """The task (docs/tasks.md): a name, or the path of a file of your own. Its verifier rewards; its options are a section
-    with its name, or its file's name."""
+    """The task (docs/tasks.md): a name, or the path of a file of your own. Its verifier rewards; its options are a
+    section with its name, or its file's name."""
 
 
 class RunOptions(Options):
