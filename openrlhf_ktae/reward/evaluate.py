@@ -4,6 +4,7 @@ A recursive-descent reader of its own, on floats, for texts of bounded length; n
 gives a verdict only where floats leave no doubt, and None for everything else, which goes to the symbolic engine.
 """
 
+import math
 import re
 
 MAX_LENGTH = 200
@@ -49,6 +50,16 @@ def compare_simple(answer: str, gold: str) -> bool | None:
     return True if equal == len(_POINTS) else None
 
 
+def constant(text: str) -> float | None:
+    """The value of a simple expression without letters; None when it has letters, or is not simple."""
+    if len(text) > MAX_LENGTH:
+        return None
+    try:
+        return _Reader(_tokens(text), {"e": math.e}, decimals=True).value()
+    except (_NotSimpleError, ArithmeticError, ValueError):
+        return None
+
+
 def _tokens(text: str) -> list[str]:
     tokens, position = [], 0
     text = text.rstrip()
@@ -64,8 +75,9 @@ def _tokens(text: str) -> list[str]:
 class _Reader:
     """Reads tokens into a value at a point."""
 
-    def __init__(self, tokens: list[str], point: dict[str, float]) -> None:
+    def __init__(self, tokens: list[str], point: dict[str, float], decimals: bool = False) -> None:
         self._tokens = [*tokens, ""]
+        self._decimals = decimals
         self._position = 0
         self._point = point
         self._depth = 0
@@ -148,7 +160,7 @@ class _Reader:
     def _atom(self) -> float:
         token = self._next()
         if token and (token[0].isdigit() or token[0] == "."):
-            if "." in token:
+            if "." in token and not self._decimals:
                 raise _NotSimpleError  # decimals may be rounded: another tolerance
             return self._keep(float(token))
         if token in self._point:

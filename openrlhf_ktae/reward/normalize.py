@@ -1,7 +1,8 @@
 r"""One spelling for the many ways to write the same mathematics. Nothing here decides what is equal.
 
 The result is LaTeX without decoration, with single characters for what has structure: ``⦃ ⦄`` for set braces, ``‹ ›``
-around upright text (``\text{cm}``), ``⏎`` for the end of a row, and ``≤ ≥ ≠ ≈ ∈ ∪ ± ∓ °``.
+around upright text (``\text{cm}``), ``⟦ ⟧`` around the rows of a system, ``⏎`` for the end of a row, ``⒤ ⒥ ⒦`` for the
+unit vectors, ``…`` for digits that go on, and ``≤ ≥ ≠ ≈ ≡ ∈ ∪ ∩ ∖ ± ∓ °``. :func:`latex` gives it back as LaTeX.
 """
 
 import re
@@ -14,78 +15,127 @@ _CHARACTERS = str.maketrans(
         "“": '"', "”": '"', "，": ",", "（": "(", "）": ")", "；": ";", "\u00a0": " ", "\u2009": " ", "\u202f": " ",
         "¼": r"\frac{1}{4}", "½": r"\frac{1}{2}", "¾": r"\frac{3}{4}", "θ": r"\theta ", "α": r"\alpha ",
         "β": r"\beta ", "λ": r"\lambda ", "ω": r"\omega ", "φ": r"\phi ", "⩽": "≤", "⩾": "≥", "º": "°", "\0": " ",
-        "‹": "<", "›": ">", "⦃": "{", "⦄": "}", "⏎": " ",
+        "‹": "<", "›": ">", "⦃": "{", "⦄": "}", "⏎": " ", "⟦": "(", "⟧": ")", "⒤": "i", "⒥": "j", "⒦": "k",
+        "∶": ":", "：": ":", "⟨": "(", "⟩": ")", "∣": "|", "€": " ‹euro› ", "£": " ‹gbp› ", "¥": " ‹yuan› ",
+        "₹": " ‹rupee› ",
     }
 )  # fmt: skip
 _SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻"
 _SUPERSCRIPT_RUN = re.compile(f"[{_SUPERSCRIPTS}]+")
 _SUPERSCRIPT_VALUES = str.maketrans(_SUPERSCRIPTS, "0123456789+-")
 
+_UPRIGHT = "text|textbf|textrm|textsf|textnormal|textup|textmd|textsc|texttt|mathrm|mbox|hbox|operatorname|rm"
+_WORD_START = r"(?=\s*(?:[^a-z\s]|[a-z](?![a-z])))"
+_ROWS = r"[dr]?cases|aligned|align\*?|gathered|split"
+_UNIT_VECTOR = (
+    r"\\(?:mathbf|boldsymbol|bm|vec|hat|overrightarrow|widehat)\s*(?P<outer>\{)?\s*"
+    r"(?:\\(?:mathbf|boldsymbol|bm)\s*(?P<inner>\{)\s*)?(?:\\(?P<dotless>[ijk])math|(?P<letter>[ijk]))(?![A-Za-z])\s*"
+    r"(?(inner)\}\s*)(?(outer)\})"
+)
 _FUNCTIONS = "sin|cos|tan|cot|sec|csc|sinh|cosh|tanh|arcsin|arccos|arctan|log|ln|exp|sqrt|pi|infty"
 
-_RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r"\\\\", "⏎"),  # before all else: in "\\\\ 3" the second backslash is no command
+# Each rule stands behind a text without which it cannot match: most rules of most answers cost a search for a character.
+_RULES: tuple[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
+    (needed, re.compile(pattern), replacement)
+    for needed, pattern, replacement in (
+        ("\\\\", r"\\\\", "⏎"),  # before all else: in "\\\\ 3" the second backslash is no command
         # Thousands separators that can be nothing else: 1,\!000  1{,}000  1\,000
-        (r"(?<=\d)\s*,\s*\\!\s*(?=\d{3})", ""),
-        (r"(?<=\d)\{,\}\s*(?=\d{3})", ""),
-        (r"(?<=\d)\\[,;: ]\s*(?=\d{3}(?!\d))", ""),
-        (r"\\\$|(?<![A-Za-z])\\dollar(?![A-Za-z])", " ‹dollar› "),
-        (r"\\[()\[\]]|\$", " "),
-        (r"\\\{|\\lbrace(?![A-Za-z])|\\left\s*\\\{", "⦃"),
-        (r"\\\}|\\rbrace(?![A-Za-z])", "⦄"),
-        (r"\\(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?", ""),
-        (r"\\[dtc]frac(?![A-Za-z])|\\(?:nice|s)frac(?![A-Za-z])", r"\\frac"),
-        (r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|quad|qquad|thinspace|hfill|space)(?![A-Za-z])", " "),
-        (r"\\!", ""),
-        (r"\\[,;:> ]|~", " "),
-        (r"\\(?:mathrm|text|mathit)\s*\{\s*([eid])\s*\}", r"\1"),
-        (r"\\(?:mathbf|boldsymbol|mathit|bm|vec|mathsf|textit|emph)\s*\{([^{}]{0,200})\}", r"\1"),
-        (r"\\(?:text|textbf|textrm|textsf|mathrm|mbox|hbox|operatorname|rm)\s*\{([^{}]{0,400})\}", r"‹\1›"),
-        (r"\s*(?:\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![A-Za-z])|\\degree(?![A-Za-z])|°)", "° "),
-        (r"°\s*(?:‹\s*C\s*›|C(?![A-Za-z]))", "‹celsius›"),
-        (r"°\s*(?:‹\s*F\s*›|F(?![A-Za-z]))", "‹fahrenheit›"),
-        (r"‹\s*a(?:rc)?(sin|cos|tan)\s*›|(?<![\\A-Za-z])a(sin|cos|tan)(?=\s*[({])", r"\\arc\1\2 "),
-        (rf"‹\s*({_FUNCTIONS})\s*›", r"\\\1 "),
-        (r"\\hbar(?![A-Za-z])", "h_{0} "),  # unknown to the parser
-        (r"\\%|(?<=\d)\s*‹\s*%\s*›|(?<=\d)\s*‹?\s*percent(?![a-z])\s*›?", "% "),
-        (r"\\(?:leq?|leqslant|leqq)(?![A-Za-z])|<=|=<", "≤"),
-        (r"\\(?:geq?|geqslant|geqq)(?![A-Za-z])|>=", "≥"),
-        (r"\\lt(?![A-Za-z])", "<"),
-        (r"\\gt(?![A-Za-z])", ">"),
-        (r"\\neq?(?![A-Za-z])|!=", "≠"),
-        (r"\\(?:approx|simeq)(?![A-Za-z])", "≈"),
-        (r"\\in(?![A-Za-z])", "∈"),
-        (r"\\cup(?![A-Za-z])", "∪"),
-        (r"\\pm(?![A-Za-z])|\+/-", "±"),
-        (r"\\mp(?![A-Za-z])", "∓"),
-        (r"\\ast(?![A-Za-z])", "*"),
-        (r"\\varnothing(?![A-Za-z])|⦃\s*⦄", r"\\emptyset "),
-        (r"\^\s*\{\s*((?:\\prime\s*)+)\}|\^\s*\\prime(?![A-Za-z])", lambda match: "'" * match.group().count("prime")),
-        (r"\*\*", "^"),
-        (r"(?i)(?<![\\A-Za-z])(?:infinity|inf|oo)(?![A-Za-z])", r"\\infty "),
-        (rf"(?<![\\A-Za-z‹])({_FUNCTIONS})(?![A-Za-z])", r"\\\1 "),
-        (r"\\(sqrt|frac)\s+(?=[\[{(\d])", r"\\\1"),
-        (r"\\frac(\d)(\d)", r"\\frac{\1}{\2}"),
-        (r"\\frac(\d)(?=\{)", r"\\frac{\1}"),
-        (r"(\\frac\{[^{}]*\})\s*(\d)", r"\1{\2}"),
-        (r"\\sqrt\(([^()]*)\)", r"\\sqrt{\1}"),
-        (r"\\sqrt(\d)", r"\\sqrt{\1}"),
-        (r"\s+", " "),
+        ("\\!", r"(?<=\d)\s*,\s*\\!\s*(?=\d{3})", ""),
+        ("{,}", r"(?<=\d)\{,\}\s*(?=\d{3})", ""),
+        ("\\", r"(?<=\d)\\[,;: ]\s*(?=\d{3}(?!\d))", ""),
+        ("\\", r"\\\$|(?<![A-Za-z])\\dollar(?![A-Za-z])", " ‹dollar› "),
+        ("", r"(?<=\d)\s*(?:\\[lc]?dots(?![A-Za-z])|\.{3}|…)(?=\s*(?:[,;)%$]|\\[)%]|$))", "…"),
+        # A brace on the left alone, before an array, is a system of equations.
+        (
+            "\\right",
+            rf"\\left\s*\\\{{\s*\\begin\s*\{{(?:array|{_ROWS})\}}(?:\s*\{{[lcr|\s]*\}})?(.*?)"
+            rf"\\end\s*\{{(?:array|{_ROWS})\}}\s*\\right\s*\.",
+            r"⟦\1⟧",
+        ),
+        ("\\begin", rf"\\begin\s*\{{(?:{_ROWS})\}}", "⟦"),
+        ("\\end", rf"\\end\s*\{{(?:{_ROWS})\}}", "⟧"),
+        ("\\", _UNIT_VECTOR, lambda match: "⒤⒥⒦"["ijk".index(match["dotless"] or match["letter"])]),
+        ("\\", r"\\[lr]?vert(?![A-Za-z])|\\mid(?![A-Za-z])", "|"),
+        ("angle", r"\\[lr]angle(?![A-Za-z])", lambda match: "(" if match.group()[1] == "l" else ")"),
+        ("\\", r"\\colon(?![A-Za-z])|\\math(?:punct|rel|bin)\s*\{\s*:\s*\}", ":"),
+        ("", r"\\[()\[\]]|\$", " "),
+        ("\\", r"\\\{|\\lbrace(?![A-Za-z])|\\left\s*\\\{", "⦃"),
+        ("\\", r"\\\}|\\rbrace(?![A-Za-z])", "⦄"),
+        ("\\", r"\\(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?", ""),
+        ("frac", r"\\[dtc]frac(?![A-Za-z])|\\(?:nice|s)frac(?![A-Za-z])", r"\\frac"),
+        (
+            "\\",
+            r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|quad|qquad|thinspace|hfill|space)(?![A-Za-z])",
+            " ",
+        ),
+        ("\\!", r"\\!", ""),
+        ("", r"\\[,;:> ]|~", " "),
+        ("\\", r"\\(?:mathrm|text|mathit)\s*\{\s*([eid])\s*\}", r"\1"),
+        ("\\", r"\\(?:mathbf|boldsymbol|mathit|bm|vec|mathsf|textit|emph)\s*\{([^{}]{0,200})\}", r"\1"),
+        ("\\", rf"\\(?:{_UPRIGHT})\s*\{{((?:[^{{}}]|\{{[^{{}}]*\}}){{0,400}})\}}", r"‹\1›"),
+        ("", r"\s*(?:\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![A-Za-z])|\\degree(?![A-Za-z])|°)", "° "),
+        ("°", r"°\s*(?:‹\s*C\s*›|C(?![A-Za-z]))", "‹celsius›"),
+        ("°", r"°\s*(?:‹\s*F\s*›|F(?![A-Za-z]))", "‹fahrenheit›"),
+        ("a", r"‹\s*a(?:rc)?(sin|cos|tan)\s*›|(?<![\\A-Za-z])a(sin|cos|tan)(?=\s*[({])", r"\\arc\1\2 "),
+        ("‹", rf"‹\s*({_FUNCTIONS})\s*›", r"\\\1 "),
+        ("\\hbar", r"\\hbar(?![A-Za-z])", "h_{0} "),  # unknown to the parser
+        ("", r"\\%|(?<=\d)\s*‹\s*%\s*›|(?<=\d)\s*‹?\s*(?:percent(?:age)?|pct)(?![a-z])\s*›?", "% "),
+        ("", r"\\(?:leq?|leqslant|leqq)(?![A-Za-z])|<=|=<", "≤"),
+        ("", r"\\(?:geq?|geqslant|geqq)(?![A-Za-z])|>=", "≥"),
+        ("\\lt", r"\\lt(?![A-Za-z])", "<"),
+        ("\\gt", r"\\gt(?![A-Za-z])", ">"),
+        ("", r"\\neq?(?![A-Za-z])|!=", "≠"),
+        ("\\", r"\\(?:approx|simeq)(?![A-Za-z])", "≈"),
+        ("\\in", r"\\in(?![A-Za-z])", "∈"),
+        ("∈", r"(?<=∈)\s*([RZNQ])(?![A-Za-z])", r"\\mathbb{\1}"),
+        ("\\cup", r"\\cup(?![A-Za-z])", "∪"),
+        ("\\cap", r"\\cap(?![A-Za-z])", "∩"),
+        ("\\", r"\\(?:setminus|backslash)(?![A-Za-z])", "∖"),
+        ("\\equiv", r"\\equiv(?![A-Za-z])", "≡"),
+        ("", r"\\pm(?![A-Za-z])|\+/-", "±"),
+        ("\\mp", r"\\mp(?![A-Za-z])", "∓"),
+        ("\\ast", r"\\ast(?![A-Za-z])", "*"),
+        ("", r"\\varnothing(?![A-Za-z])|⦃\s*⦄", r"\\emptyset "),
+        (
+            "\\prime",
+            r"\^\s*\{\s*((?:\\prime\s*)+)\}|\^\s*\\prime(?![A-Za-z])",
+            lambda match: "'" * match.group().count("prime"),
+        ),
+        ("**", r"\*\*", "^"),
+        ("", r"(?i)(?<![\\A-Za-z])(?:infinity|inf|oo)(?![A-Za-z])", r"\\infty "),
+        ("", rf"(?<![\\A-Za-z‹])({_FUNCTIONS})(?![A-Za-z])", r"\\\1 "),
+        ("\\", r"\\(sqrt|frac)\s+(?=[\[{(\d])", r"\\\1"),
+        ("\\frac", r"\\frac(\d)(\d)", r"\\frac{\1}{\2}"),
+        ("\\frac", r"\\frac(\d)(?=\{)", r"\\frac{\1}"),
+        ("\\frac", r"(\\frac\{[^{}]*\})\s*(\d)", r"\1{\2}"),
+        ("\\sqrt", r"\\sqrt\(([^()]*)\)", r"\\sqrt{\1}"),
+        ("\\sqrt", r"\\sqrt(\d)", r"\\sqrt{\1}"),
+        ("\\frac", r"(?<=\d)\s*\{\s*(\\frac\{\d+\}\{\d+\})\s*\}", r"\1"),
+        ("/", r"(?<=\d)\s*‹?\s*and\s*›?\s*(\d+\s*/\s*\d+)(?=\s*[A-Za-z‹])", r" \1"),
+        # ]1,2[ is (1,2) in French.
+        ("]", r"(?:^|(?<=[∪∈=])|(?<=[∪∈=] ))\](?=[^][()]{1,80}[,;][^][()]{1,80}[][])", "("),
+        ("[", r"(?<=\w|\})\s*\[(?=\s*(?:∪|$))", ")"),
+        ("", rf"(?<=[\d)\]}}⦄])\s*(or|and){_WORD_START}", r" \1 "),
+        ("", r"\s+", " "),
     )
 )
 
-_OPENING, _CLOSING = "([{⦃", ")]}⦄"
+_OPENING, _CLOSING = "([{⦃⟦", ")]}⦄⟧"
+_LATEX = {
+    "‹": r"\mathrm{", "›": "}", "⦃": r"\{", "⦄": r"\}", "⏎": r"\\", "⟦": r"\begin{cases}", "⟧": r"\end{cases}",
+    "⒤": "i", "⒥": "j", "⒦": "k", "…": r"\ldots ", "≡": r"\equiv ", "∪": r"\cup ", "∩": r"\cap ", "∖": r"\setminus ",
+}  # fmt: skip
+_LATEX_TABLE = str.maketrans(_LATEX)
 
 
 def plain(text: str) -> str:
     """The text in one spelling, without what does not change its meaning."""
     text = _SUPERSCRIPT_RUN.sub(lambda run: f"^{{{run.group().translate(_SUPERSCRIPT_VALUES)}}}", text)
     text = text.translate(_CHARACTERS)
-    for pattern, replacement in _RULES:
-        text = pattern.sub(replacement, text)
-    text = text.strip().rstrip(".,;:").strip().lstrip(",;:").strip()
+    for needed, pattern, replacement in _RULES:
+        if needed in text:
+            text = pattern.sub(replacement, text)
+    text = text.strip().rstrip(".,;:").strip().lstrip(",;:≈").strip()
     while True:
         inner = unwrap(text, "{", "}")
         for command in (r"\boxed", r"\fbox"):
@@ -94,6 +144,11 @@ def plain(text: str) -> str:
         if inner is None:
             return text
         text = inner.strip()
+
+
+def latex(text: str) -> str:
+    """A text in the spelling of :func:`plain` as LaTeX for the symbolic engine."""
+    return text.translate(_LATEX_TABLE)
 
 
 def unwrap(text: str, opening: str, closing: str) -> str | None:

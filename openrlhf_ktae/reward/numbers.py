@@ -23,6 +23,11 @@ _FRACTION = re.compile(
     rf"([+-]?)\s*(?:({_DIGITS})\s*)?\\frac\s*(?:\{{\s*([+-]?)\s*({_DECIMAL})\s*\}}|(\d))\s*"
     rf"(?:\{{\s*([+-]?)\s*({_DECIMAL})\s*\}}|(\d))"
 )
+_REPEATING = re.compile(
+    r"([+-]?)\s*(\d*)\.(\d*?)(?:\\(?:overline|bar|overbar)\s*\{\s*(\d+)\s*\}|\((\d+)\)|\\dot\s*\{?\s*(\d)\s*\}?"
+    r"(?:(\d*)\s*\\dot\s*\{?\s*(\d)\s*\}?)?)…?"
+)
+_GOING_ON = re.compile(r"([+-]?)\s*(\d*)\.(\d*?)(\d{1,6}?)\4+(?:…|\\[lc]?dots|\.\.\.)")
 _MIXED = re.compile(r"([+-]?)\s*(\d+)\s+(\d+)\s*/\s*(\d+)")
 
 
@@ -58,7 +63,7 @@ def read_number(text: str) -> Number | None:
         if match[2] and (match[3] or match[6]):
             return None  # 2\frac{-1}{2} is a product, not a mixed number
         return _quotient(match[1] + (match[3] or "") + (match[6] or ""), match[2] or "0", above, below)
-    return None
+    return _repeating(text)
 
 
 def equal_numbers(answer: Number, gold: Number) -> bool:
@@ -76,6 +81,25 @@ def _scaled(sign: str, digits: str, exponent: str, inexact: bool = False) -> Num
     value = _decimal(digits) * Fraction(10) ** int(exponent)
     # 142.0 and 1e3 are as exact as 142 and 1000.
     return Number(-value if sign == "-" else value, value.denominator != 1 or inexact)
+
+
+def _repeating(text: str) -> Number | None:
+    """A decimal whose last digits repeat for ever, exactly; ``0.333…`` shows them at least twice, three times if one."""
+    if "." not in text or len(text) > 60:
+        return None
+    if match := _REPEATING.fullmatch(text):
+        start, block = match[3], match[4] or match[5] or (match[6] + (match[7] or "") + (match[8] or ""))
+    elif (match := _GOING_ON.fullmatch(text)) and (len(match[4]) > 1 or _repeats(text, match[4])):
+        start, block = match[3], match[4]
+    else:
+        return None
+    whole = Fraction(match[2] or "0") + (Fraction(int(start), 10 ** len(start)) if start else 0)
+    value = whole + Fraction(int(block), (10 ** len(block) - 1) * 10 ** len(start))
+    return Number(-value if match[1] == "-" else value, False)
+
+
+def _repeats(text: str, digit: str) -> bool:
+    return digit * 3 in text
 
 
 def _quotient(signs: str, whole: str, above: str, below: str) -> Number | None:

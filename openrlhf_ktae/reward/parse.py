@@ -3,8 +3,10 @@
 import re
 from dataclasses import dataclass
 
+from openrlhf_ktae.reward.names import is_name
 from openrlhf_ktae.reward.normalize import split_top, unwrap
 from openrlhf_ktae.reward.numbers import read_number
+from openrlhf_ktae.reward.units import read_compound
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class Group:
     """Several parts in an order that counts or not."""
 
     kind: str
-    """Its brackets, such as ``()`` (a point or an open interval), ``[)``, ``⦃⦄`` (a set), or ``list``, ``union``."""
+    """Its brackets, such as ``()`` (a point or an open interval), ``[)``, ``⦃⦄`` (a set); ``list``, ``union``, ``minus``,
+    ``meet``; ``cases`` with a ``case`` (value, condition) for each piece of a function."""
     items: tuple["Node", ...]
 
 
@@ -40,15 +43,20 @@ class Matrix:
 
 Node = Leaf | Group | Relation | Matrix
 
-_UNION = re.compile(r"∪|\s*‹\s*or\s*›\s*|\s+or\s+|\s*\\lor(?![A-Za-z])\s*")
-_COMMA = re.compile(r"\s*(?:‹\s*and\s*›|,\s*(?:and\s+|‹\s*and\s*›)?|;|\s+and\s+|\\land(?![A-Za-z]))\s*")
-_RELATION = re.compile(r"(?:(?<![<>!])=|≤|≥|<|>|≠|∈|≈)")
+_UNION = re.compile(r"∪|\s*‹[\s,;]*or[\s,;]*›\s*|\s*,?\s+or\s+|\s*\\lor(?![A-Za-z])\s*")
+_COMMA = re.compile(
+    r"\s*(?:‹[\s,;]*and[\s,;]*›|[,;]\s*(?:and\s+|‹\s*and\s*›)?|\s+and\s+|\\(?:land|wedge)(?![A-Za-z]))\s*"
+)
+_RELATION = re.compile(r"(?:(?<![<>!])=|≤|≥|<|>|≠|∈|≈|≡)")
+_MINUS, _MEET = re.compile("∖"), re.compile("∩")
+_SET_EQUATION = re.compile(r"(?P<name>[A-Z](?:\s*[∪∩∖]\s*[A-Z])+)\s*=\s*(?P<value>[^=]+)")
+_CONDITION = re.compile(r"\s*(?:&|‹[\s,]*(?:if|for|when|where|as)\s*›|,?\s+(?:if|for|when)\s+)\s*")
 _THOUSANDS = re.compile(r"(?:‹dollar›)?\s*[+-]?\s*\d{1,3}(?:,\d{3})+(?:\.\d+)?(?:\s*(?:%|°|‹[^›]*›|[A-Za-z ]+))?")
 _MATRIX = re.compile(
     r"\\begin\s*\{\s*(?:[pbB]?(?:small)?matrix|array)\s*\}(?:\s*\{[lcr|\s]*\})?(.*)\\end\s*\{\s*\w+\s*\}", re.DOTALL
 )
 _ROW_END = re.compile(r"⏎(?:\s*\[[^\]]*\])?|\\cr(?![A-Za-z])")
-_EVERYTHING = re.compile(r"\\mathbb\s*\{?\s*R\s*\}?|\\R|‹?\s*all real (?:numbers|values)\s*›?|‹?\s*all reals\s*›?")
+_EVERYTHING = re.compile(r"(?:[a-z]\s*∈\s*)?\\mathbb\s*\{?\s*R\s*\}?|\\R|‹?\s*all real (?:numbers|values)\s*›?|‹?\s*all reals\s*›?")
 _INFINITY = re.compile(r"[+-]?\s*\\infty")
 _MAX_DEPTH = 12
 
@@ -60,61 +68,87 @@ def parse(text: str, depth: int = 0) -> Node:
         return Leaf(text)
     if _EVERYTHING.fullmatch(text):
         return Group("()", (Leaf(r"-\infty"), Leaf(r"\infty")))
+    system = unwrap(text, "⟦", "⟧") if text[0] == "⟦" else None
+    if system is not None:
+        return _system(system, depth)
     matrix = _MATRIX.fullmatch((unwrap(text, "([", ")]") or text).strip())
     if matrix and r"\begin" not in matrix[1]:
         return _matrix(matrix[1], depth)
     if r"\begin" in text:
         return Leaf(text)
+    if equation := _SET_EQUATION.fullmatch(text):
+        return Relation((equation["name"], equation["value"]), ("=",))
     parts, _ = split_top(text, _UNION)
     if len(parts) > 1 and all(parts):
-        return Group("union", tuple(parse(part, depth + 1) for part in parts))
-    if not _THOUSANDS.fullmatch(text):
+        return _union([parse(part, depth + 1) for part in parts])
+    if not _THOUSANDS.fullmatch(text) and read_compound(text) is None:
         parts, _ = split_top(text, _COMMA)
         parts = [part for part in parts if part]
         if len(parts) > 1:
-            return Group("list", tuple(item for part in parts for item in _branches(parse(part, depth + 1))))
+            return _list([item for part in parts for item in _branches(parse(part, depth + 1))])
     parts, operators = split_top(text, _RELATION)
     if operators and all(parts):
         return _relation(parts, operators)
-    return _bracketed(text, depth) or _leaf(text)
+    return _bracketed(text, depth) or _set_operation(text, depth) or _leaf(text)
 
 
-def interval_of(relation: Relation) -> tuple[str, Node] | None:
-    """The name and the set of values of a relation about a single name, such as ``x ≥ 2`` or ``1 < x ≤ 2``."""
-    parts, operators = relation.parts, relation.operators
-    if operators == ("∈",):
-        return parts[0].strip(), parse(parts[1])
-    if len(operators) == 1 and operators[0] in "<>≤≥":
-        (left, right), operator = parts, operators[0]
-        if not is_name(left):
-            left, right, operator = right, left, {"<": ">", ">": "<", "≤": "≥", "≥": "≤"}[operator]
-        if not is_name(left):
-            return None
-        if operator in "<≤":
-            return left, _interval(r"-\infty", right, "<", operator)
-        return left, _interval(right, r"\infty", operator, "<")
-    if len(operators) == 2 and is_name(parts[1]):
-        if all(operator in "<≤" for operator in operators):
-            return parts[1], _interval(parts[0], parts[2], *operators)
-        if all(operator in ">≥" for operator in operators):
-            return parts[1], _interval(parts[2], parts[0], operators[1], operators[0])
+def assigned_name(node: Node) -> str:
+    """What a node gives a value to, without spaces and braces; empty when it does not."""
+    if isinstance(node, Relation) and node.operators == ("=",) and is_name(node.parts[0]):
+        return tight(node.parts[0])
+    return ""
+
+
+def split_list(text: str) -> list[str]:
+    """The parts of ``(1, 2)`` as texts."""
+    inner = unwrap(text.strip(), "([⦃", ")]⦄")
+    parts, _ = split_top(text if inner is None else inner, _COMMA)
+    return parts
+
+
+def tight(text: str) -> str:
+    """The text without what makes no difference in names."""
+    return re.sub(r"[\s{}‹›]", "", text)
+
+
+def _union(parts: list[Node]) -> Group:
+    """Alternatives; in "21, 16 or 11" each number is one."""
+    sizes = {len(part.items) if isinstance(part, Group) and part.kind == "list" else 1 for part in parts}
+    if len(sizes) > 1 and not any(assigned_name(item) for part in parts for item in _branches(part)):
+        return Group("list", tuple(item for part in parts for item in _branches(part)))
+    return Group("union", tuple(parts))
+
+
+def _list(items: list[Node]) -> Node:
+    """A list; p = 5, q = 2, p = 7, q = 2 is a list of two solutions."""
+    names = [assigned_name(item) for item in items]
+    period = len(set(names))
+    if all(names) and 1 < period < len(items) and names == names[:period] * (len(items) // period):
+        starts = range(0, len(items), period)
+        return Group("list", tuple(Group("list", tuple(items[start : start + period])) for start in starts))
+    return Group("list", tuple(items))
+
+
+def _system(content: str, depth: int) -> Node:
+    """Equations that hold together, or the pieces of a function."""
+    rows = [row.strip(" ,;.") for row in _ROW_END.split(content) if row.strip(" ,;.")]
+    pieces = [split_top(re.sub(r"&\s*(?=[=<>≤≥])|(?<=[=<>≤≥])\s*&", " ", row), _CONDITION)[0] for row in rows]
+    if not any(len(piece) > 1 for piece in pieces):
+        return parse(", ".join(re.sub(r"^‹\s*and\s*›|‹\s*and\s*›$", "", row) for row in rows), depth + 1)
+    # A comma, an "if" and the & of the table may all stand between a value and its condition.
+    cases = [[part.strip(" ,;") for part in piece if part.strip(" ,;")] for piece in pieces]
+    return Group(
+        "cases", tuple(Group("case", tuple(parse(part, depth + 1) for part in piece)) for piece in cases)
+    )
+
+
+def _set_operation(text: str, depth: int) -> Node | None:
+    r"""A set without some elements, or what sets have in common; both sides have to be sets (``\mathbb{R}``, brackets)."""
+    for kind, separator in (("minus", _MINUS), ("meet", _MEET)):
+        parts, _ = split_top(text, separator)
+        if len(parts) > 1 and all(part and (part[0] in "([⦃" or part.startswith("\\mathbb")) for part in parts):
+            return Group(kind, tuple(parse(part, depth + 1) for part in parts))
     return None
-
-
-_NAME = re.compile(
-    r"(?:[A-Za-z]|\\[A-Za-z]+|‹[^›]*›|[A-Za-z]{3,}(?: [a-z]+)*)(?:_\s*(?:\{[^{}]*\}|\w))?'*"
-    r"(?:\s*\(\s*[A-Za-z](?:\s*,\s*[A-Za-z])*\s*\))?|\(\s*[A-Za-z](?:\s*,\s*[A-Za-z])+\s*\)"
-)
-
-
-def is_name(text: str) -> bool:
-    """Whether a text is something that can be given a value: ``x``, ``a_1``, ``f(x)``, ``(x, y)``, ``‹Area›``."""
-    return bool(_NAME.fullmatch(text.strip())) and not _INFINITY.fullmatch(text.strip()) and text.strip() != r"\pi"
-
-
-def _interval(low: str, high: str, left: str, right: str) -> Group:
-    brackets = ("[" if left in "≤≥" else "(") + ("]" if right in "≤≥" else ")")
-    return Group(brackets, (Leaf(low.strip()), Leaf(high.strip())))
 
 
 def _relation(parts: list[str], operators: list[str]) -> Node:
@@ -127,8 +161,12 @@ def _relation(parts: list[str], operators: list[str]) -> Node:
             operators = ["=" if operator == "≈" else operator for operator in operators]
     if not operators:
         return parse(parts[0])
-    if len(operators) > 1 and all(operator == "=" for operator in operators) and not _contradicts_itself(parts):
-        parts, operators = [parts[0], parts[-1]], ["="]
+    if "≡" in operators and "mod" not in parts[-1]:
+        operators = ["=" if operator == "≡" else operator for operator in operators]
+    if len(operators) > 1 and all(operator == "=" for operator in operators):
+        all_names = all(is_name(part) for part in parts)  # x = y = z
+        if not all_names and not _contradicts_itself(parts):
+            parts, operators = [parts[0], parts[-1]], ["="]
     return Relation(tuple(parts), tuple(operators))
 
 
