@@ -76,6 +76,7 @@ _RULES: tuple[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]],
         ("", r"\s*(?:\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![A-Za-z])|\\degree(?![A-Za-z])|°)", "° "),
         ("°", r"°\s*(?:‹\s*C\s*›|C(?![A-Za-z]))", "‹celsius›"),
         ("°", r"°\s*(?:‹\s*F\s*›|F(?![A-Za-z]))", "‹fahrenheit›"),
+        ("sec", r"(?<=\d)\s*‹?\s*secs?\.?\s*›?(?=\s*(?:$|[,;)‹]))", "‹second›"),  # 5 sec is no secant
         ("a", r"‹\s*a(?:rc)?(sin|cos|tan)\s*›|(?<![\\A-Za-z])a(sin|cos|tan)(?=\s*[({])", r"\\arc\1\2 "),
         ("‹", rf"‹\s*({_FUNCTIONS})\s*›", r"\\\1 "),
         ("\\hbar", r"\\hbar(?![A-Za-z])", "h_{0} "),  # unknown to the parser
