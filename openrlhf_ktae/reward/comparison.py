@@ -69,8 +69,8 @@ class Comparison:
         """The name (empty when there is none) and the value that a node gives to it."""
         if not isinstance(node, Relation):
             return "", node
-        if node.operators == ("=",):
-            name, value = node.parts
+        if set(node.operators) == {"="} and all(map(is_name, node.parts[1:-1])):
+            name, value = node.parts[0], node.parts[-1]
             if is_name(name):
                 return name, parse(value)
             if is_name(value):
@@ -86,10 +86,10 @@ class Comparison:
 
     def _assigned(self, answer: Node, left: tuple[str, Node], right: tuple[str, Node]) -> bool:
         """Whether two values of the same thing are equal; the variables of a function may have other names."""
-        heads = head(left[0]), head(right[0])
-        if heads[0] is None or heads[1] is None or heads[0][1] == heads[1][1]:
+        ours, theirs = head(left[0]), head(right[0])
+        if ours is None or theirs is None or ours[1] == theirs[1]:
             return same_name(left[0], right[0]) and self.nodes(left[1], right[1])
-        (function, old), (other, new) = heads
+        (function, old), (other, new) = ours, theirs
         if function != other or len(old) != len(new) or not isinstance(answer, Relation):
             return False
         value = answer.parts[1] if is_name(answer.parts[0]) else answer.parts[0]
@@ -100,16 +100,15 @@ class Comparison:
     def _equations(self, answer: Relation, gold: Relation) -> bool:
         if len(answer.operators) != len(gold.operators):
             return False
-        ways = (answer.parts, answer.operators), _flip(answer)
-        for parts, operators in ways:
-            if operators == gold.operators and all(
-                tight(part) == tight(other) for part, other in zip(parts, gold.parts, strict=True)
-            ):
-                return True
-        if len(gold.operators) > 1 or {answer.operators[0], gold.operators[0]} & {"∈", "≈", "≡"}:
+        (answer_operator, *_), (gold_operator, *_) = answer.operators, gold.operators
+        ways: list[tuple[tuple[str, ...], tuple[str, ...]]] = [(answer.parts, answer.operators), _flip(answer)]
+        wanted = [tight(part) for part in gold.parts]
+        if any(operators == gold.operators and [tight(part) for part in parts] == wanted for parts, operators in ways):
+            return True
+        if len(gold.operators) > 1 or {answer_operator, gold_operator} & {"∈", "≈", "≡"}:
             return False
         return any(
-            operators == gold.operators and equal_sides(parts, gold.parts, gold.operators[0], self._symbolic)
+            operators == gold.operators and equal_sides(parts, gold.parts, gold_operator, self._symbolic)
             for parts, operators in ways
         )
 
@@ -170,10 +169,12 @@ class Comparison:
         """Compares ``x = 1, y = 2`` with values that have no names: a point goes by the alphabet, a list as written."""
         named, bare = (left, right) if is_answer_named else (right, left)
         called = names[0] if is_answer_named else names[1]
-        if any(names[1] if is_answer_named else names[0]) or "⦃⦄" in kinds and not are_roots(called):
+        if any(names[1] if is_answer_named else names[0]) or ("⦃⦄" in kinds and not are_roots(called)):
             return False
         if kinds & _ORDERED:
-            named = [item for _, item in sorted(zip(called, named, strict=True), key=lambda pair: natural_order(pair[0]))]
+            named = [
+                item for _, item in sorted(zip(called, named, strict=True), key=lambda pair: natural_order(pair[0]))
+            ]
         values = [_value(item) for item in named]
         pairs = (values, bare) if is_answer_named else (bare, values)
         if are_roots(called) and not kinds & _ORDERED:
@@ -204,8 +205,10 @@ def _single(node: Leaf | Group) -> str | None:
 
 def _spread(node: Node, other: Node) -> Node:
     """``(y, x) = (1, 2)`` as ``y = 1, x = 2`` where the other side gives values to names one by one."""
-    if not isinstance(node, Relation) or node.operators != ("=",) or not isinstance(other, Group):
+    if not isinstance(node, Relation) or set(node.operators) != {"="} or not isinstance(other, Group):
         return node
+    if len(node.operators) > 1 and other.kind in ("()", "list"):  # x = y = 1
+        return Group("list", tuple(Relation((name, node.parts[-1]), ("=",)) for name in node.parts[:-1]))
     if len(other.items) < 2 or not all(map(assigned_name, other.items)):
         return node
     sides = [split_list(part) if unwrap(part.strip(), "(", ")") is not None else [] for part in node.parts]
@@ -230,7 +233,7 @@ def _rows(node: Node) -> list[list[Node]] | None:
 def _entries(node: Node) -> list[Node] | None:
     """The entries of a point, or of a matrix of one row or column."""
     rows = _rows(node)
-    if rows is None or isinstance(node, Group) and node.kind == "list":
+    if rows is None or (isinstance(node, Group) and node.kind == "list"):
         return None
     if len(rows) > 1 and any(len(row) > 1 for row in rows):
         return None

@@ -1,8 +1,8 @@
 """Whether an answer equals a reference answer: the only comparison, for training and for evaluation.
 
-Structure, numbers and words are compared in microseconds (:mod:`.comparison`). What is left are pairs of expressions; they
-go to a comparison of expressions, which is :mod:`openrlhf_ktae.reward.symbolic` or, to find out whether it is needed at
-all, :func:`compare_cheaply`'s refusal to answer.
+Structure, numbers and words are compared in microseconds (:mod:`.comparison`). What is left are pairs of expressions;
+they go to a comparison of expressions, which is :mod:`openrlhf_ktae.reward.symbolic` or, to find out whether it is
+needed at all, :func:`compare_cheaply`'s refusal to answer.
 """
 
 import re
@@ -10,10 +10,9 @@ import re
 from openrlhf_ktae.reward.comparison import Comparison, SymbolicEquality
 from openrlhf_ktae.reward.limits import MAX_LENGTH, Refused
 from openrlhf_ktae.reward.normalize import plain
-from openrlhf_ktae.reward.numbers import read_number
+from openrlhf_ktae.reward.numbers import equal_numbers, read_number
 from openrlhf_ktae.reward.parameters import readings
 from openrlhf_ktae.reward.parse import parse
-from openrlhf_ktae.reward.quantity import compare_quantities, read_quantity
 from openrlhf_ktae.reward.statement import read_statement
 from openrlhf_ktae.reward.words import split_choice
 
@@ -62,8 +61,7 @@ def compare(answer: str, gold: str, symbolic: SymbolicEquality) -> bool:
         raise Refused(f"longer than {MAX_LENGTH} characters")
     numbers = read_number(answer), read_number(gold)
     if numbers[0] is not None and numbers[1] is not None:
-        quantities = read_quantity(answer), read_quantity(gold)
-        return bool(compare_quantities(*quantities))
+        return equal_numbers(numbers[0], numbers[1])
     answer, gold = plain(answer), plain(gold)
     if not answer or not gold:
         return False

@@ -24,10 +24,6 @@ def compare_leaves(answer: str, gold: str, symbolic: SymbolicEquality) -> bool:
     bases = compare_bases(*tight)
     if bases is not None:
         return bases
-    if ":" in answer + gold or "to" in answer + gold:
-        verdict = _compare_ratios(answer, gold, symbolic)
-        if verdict is not None:
-            return verdict
     left, right = read_quantity(answer), read_quantity(gold)
     verdict = compare_quantities(left, right)
     if verdict is not None:
@@ -35,15 +31,17 @@ def compare_leaves(answer: str, gold: str, symbolic: SymbolicEquality) -> bool:
     verdict = _compare_words(answer, gold, left, right)
     if verdict is not None:
         return verdict
+    if ":" in answer + gold or "to" in answer + gold:
+        verdict = _compare_ratios(answer, gold, symbolic)
+        if verdict is not None:
+            return verdict
     # The engine reads f' as f.
     if differ(left.unit, right.unit) or answer.count("'") != gold.count("'"):
         return False
     return _compare_bodies(left, right, symbolic)
 
 
-def equal_sides(
-    parts: tuple[str, ...], gold_parts: tuple[str, ...], operator: str, symbolic: SymbolicEquality
-) -> bool:
+def equal_sides(parts: tuple[str, ...], gold_parts: tuple[str, ...], operator: str, symbolic: SymbolicEquality) -> bool:
     """Whether two equations or inequalities of two sides each have the same solutions, by a constant factor."""
     sides = [f"({parts[0]})-({parts[1]})", f"({gold_parts[0]})-({gold_parts[1]})"]
     for side in sides:
@@ -59,8 +57,7 @@ def _compare_bodies(left: Quantity, right: Quantity, symbolic: SymbolicEquality)
     is_degree = left.unit.name == "degree", right.unit.name == "degree"
     if is_degree[0] != is_degree[1] and angles.is_in_radians(other if is_degree[0] else body):
         in_radians = [
-            angles.in_radians(f"{text}°") if flag else text
-            for text, flag in zip((body, other), is_degree, strict=True)
+            angles.in_radians(f"{text}°") if flag else text for text, flag in zip((body, other), is_degree, strict=True)
         ]
         if _equal(in_radians[0], in_radians[1], symbolic):
             return True

@@ -19,11 +19,15 @@ _VALUE_OF = (  # f(3), f^{-1}(x), P(A|B); with a sum inside only for letters tha
     rf"(?:[A-Za-z]|\\[a-z]+){_INDEX}(?:'+|\^\s*\{{\s*-\s*1\s*\}}|\^\s*\{{\s*\(\s*\d+\s*\)\s*\}})?"
     r"\s*\((?:\s*-?\s*(?:\d+|[A-Za-z])(?:\s*[,|]\s*-?\s*(?:\d+|[A-Za-z]))*\s*)\)|[fghFGHPEDW]\s*\([^()]{1,40}\)"
 )
-_OF_AN_ANGLE = rf"\\(?:sin|cos|tan|cot|sec|csc|arg|max|min|Re|Im|dim|det|deg)\s*(?:\^\s*\{{?\s*\d\s*\}}?\s*)?(?:\(?\s*{_OBJECT}\s*\)?)?"
+_OF_AN_ANGLE = (
+    r"\\(?:sin|cos|tan|cot|sec|csc|arg|max|min|Re|Im|dim|det|deg)\s*(?:\^\s*\{?\s*\d\s*\}?\s*)?"
+    rf"(?:\(?\s*{_OBJECT}\s*\)?)?"
+)
 _PLAIN_NAME = re.compile(rf"{_SYMBOL}(?:\s*{_LETTERS})?|\(\s*[A-Za-z]{_INDEX}(?:\s*,\s*[A-Za-z]{_INDEX})+\s*\)")
 _NAME = re.compile(
     rf"\|?\s*(?:{_OBJECT})\s*\|?(?:\s*{_LETTERS})?|\|?\s*{_SEGMENT}\s*\|?\s*\^\s*\{{?\s*2\s*\}}?|{_VALUE_OF}|{_OF_AN_ANGLE}"
 )
+_MODULUS = re.compile(r"\|[^|]+\|")
 _SQUARE = re.compile(r"\^\s*\{?\s*2\s*\}?$")
 _HAS_SEGMENT = re.compile(rf"{_POINT}\s*[A-Z]")
 _INFINITY = re.compile(r"[+-]?\s*\\infty")
@@ -40,11 +44,11 @@ _LONGEST = 120
 
 
 def is_name(text: str) -> bool:
-    r"""Whether a text is something that can be given a value: ``x``, ``f(x)``, ``(x, y)``, ``AB``, ``\frac{MN}{PQ}``."""
+    r"""Whether a text can be given a value: ``x``, ``f(x)``, ``(x, y)``, ``AB``, ``\frac{MN}{PQ}``."""
     text = text.strip()
     if not text or len(text) > _LONGEST or text in _NO_NAMES or text.isdigit():
         return False
-    if _PLAIN_NAME.fullmatch(text):
+    if _PLAIN_NAME.fullmatch(text) or (_MODULUS.fullmatch(text) and has_unknowns(text)):
         return True
     if text[0] not in "|\\(" and not text[0].isalpha():
         return False
@@ -78,7 +82,7 @@ def same_name(name: str, other: str) -> bool:
         # S for S_{ABC}, V for V_max; a numbered name is another one. y for f(x).
         if long.startswith(short + "_") and not any(character.isdigit() for character in long[len(short) :]):
             return len(long) > len(short) + 2
-        if short == "y" and re.fullmatch(r"[fgh]\(x\)", long):
+        if (short == "y" and re.fullmatch(r"[fgh]\(x\)", long)) or re.fullmatch(rf"{re.escape(short)}\([a-z]\)", long):
             return True
     return False
 
@@ -138,5 +142,7 @@ def _is_part(text: str) -> bool:
 def _canonical(name: str) -> str:
     text = _FRACTION.sub(r"\1/\2", name) if "frac" in name else name
     text = re.sub(r"\\(?:overline|overrightarrow|angle|measuredangle|triangle|vec|bar|widehat)(?![A-Za-z])", "", text)
-    text = re.sub(r"[\s{}‹›|]", "", text).replace(":", "/")
+    text = re.sub(r"[\s{}‹›]", "", text).replace(":", "/")
+    if re.fullmatch(r"\|[A-Z_0-9']+\|", text):
+        text = text[1:-1]  # |AB| is AB; |x| is not x
     return "".join(sorted(text)) if re.fullmatch("[A-Z]{2}", text) else text

@@ -26,6 +26,7 @@ _SUPERSCRIPT_VALUES = str.maketrans(_SUPERSCRIPTS, "0123456789+-")
 
 _UPRIGHT = "text|textbf|textrm|textsf|textnormal|textup|textmd|textsc|texttt|mathrm|mbox|hbox|operatorname|rm"
 _WORD_START = r"(?=\s*(?:[^a-z\s]|[a-z](?![a-z])))"
+_END = r"(?=\s*(?:[,;)%$]|\\[)%]|$))"
 _ROWS = r"[dr]?cases|aligned|align\*?|gathered|split"
 _UNIT_VECTOR = (
     r"\\(?:mathbf|boldsymbol|bm|vec|hat|overrightarrow|widehat)\s*(?P<outer>\{)?\s*"
@@ -34,7 +35,7 @@ _UNIT_VECTOR = (
 )
 _FUNCTIONS = "sin|cos|tan|cot|sec|csc|sinh|cosh|tanh|arcsin|arccos|arctan|log|ln|exp|sqrt|pi|infty"
 
-# Each rule stands behind a text without which it cannot match: most rules of most answers cost a search for a character.
+# Each rule stands behind a text without which it cannot match: most rules cost most answers a search for a character.
 _RULES: tuple[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
     (needed, re.compile(pattern), replacement)
     for needed, pattern, replacement in (
@@ -44,7 +45,8 @@ _RULES: tuple[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]],
         ("{,}", r"(?<=\d)\{,\}\s*(?=\d{3})", ""),
         ("\\", r"(?<=\d)\\[,;: ]\s*(?=\d{3}(?!\d))", ""),
         ("\\", r"\\\$|(?<![A-Za-z])\\dollar(?![A-Za-z])", " ‹dollar› "),
-        ("", r"(?<=\d)\s*(?:\\[lc]?dots(?![A-Za-z])|\.{3}|…)(?=\s*(?:[,;)%$]|\\[)%]|$))", "…"),
+        ("dots", rf"(?<=\d)\s*\\[lc]?dots(?![A-Za-z]){_END}", "…"),
+        ("...", rf"(?<=\d)\s*\.{{3}}{_END}", "…"),
         # A brace on the left alone, before an array, is a system of equations.
         (
             "\\right",
@@ -58,7 +60,8 @@ _RULES: tuple[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]],
         ("\\", r"\\[lr]?vert(?![A-Za-z])|\\mid(?![A-Za-z])", "|"),
         ("angle", r"\\[lr]angle(?![A-Za-z])", lambda match: "(" if match.group()[1] == "l" else ")"),
         ("\\", r"\\colon(?![A-Za-z])|\\math(?:punct|rel|bin)\s*\{\s*:\s*\}", ":"),
-        ("", r"\\[()\[\]]|\$", " "),
+        ("\\", r"\\[()\[\]]", " "),
+        ("$", r"\$", " "),
         ("\\", r"\\\{|\\lbrace(?![A-Za-z])|\\left\s*\\\{", "⦃"),
         ("\\", r"\\\}|\\rbrace(?![A-Za-z])", "⦄"),
         ("\\", r"\\(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?", ""),
@@ -69,23 +72,31 @@ _RULES: tuple[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]],
             " ",
         ),
         ("\\!", r"\\!", ""),
-        ("", r"\\[,;:> ]|~", " "),
+        ("\\", r"\\[,;:> ]", " "),
+        ("~", "~", " "),
         ("\\", r"\\(?:mathrm|text|mathit)\s*\{\s*([eid])\s*\}", r"\1"),
-        ("\\", r"\\(?:mathbf|boldsymbol|mathit|bm|vec|mathsf|textit|emph)\s*\{([^{}]{0,200})\}", r"\1"),
+        ("\\", r"\\(?:mathbf|boldsymbol|mathit|bm|vec|mathsf|textit|emph)\s*\{([^{}]{0,200})\}", r" \1"),
         ("\\", rf"\\(?:{_UPRIGHT})\s*\{{((?:[^{{}}]|\{{[^{{}}]*\}}){{0,400}})\}}", r"‹\1›"),
-        ("", r"\s*(?:\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![A-Za-z])|\\degree(?![A-Za-z])|°)", "° "),
+        ("‹", r"‹\s*([,;])\s*›", r"\1 "),
+        ("\\", r"\s*(?:\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![A-Za-z])|\\degree(?![A-Za-z]))", "° "),
+        ("°", r"\s*°\s?", "° "),
         ("°", r"°\s*(?:‹\s*C\s*›|C(?![A-Za-z]))", "‹celsius›"),
         ("°", r"°\s*(?:‹\s*F\s*›|F(?![A-Za-z]))", "‹fahrenheit›"),
         ("sec", r"(?<=\d)\s*‹?\s*secs?\.?\s*›?(?=\s*(?:$|[,;)‹]))", "‹second›"),  # 5 sec is no secant
         ("a", r"‹\s*a(?:rc)?(sin|cos|tan)\s*›|(?<![\\A-Za-z])a(sin|cos|tan)(?=\s*[({])", r"\\arc\1\2 "),
         ("‹", rf"‹\s*({_FUNCTIONS})\s*›", r"\\\1 "),
         ("\\hbar", r"\\hbar(?![A-Za-z])", "h_{0} "),  # unknown to the parser
-        ("", r"\\%|(?<=\d)\s*‹\s*%\s*›|(?<=\d)\s*‹?\s*(?:percent(?:age)?|pct)(?![a-z])\s*›?", "% "),
-        ("", r"\\(?:leq?|leqslant|leqq)(?![A-Za-z])|<=|=<", "≤"),
-        ("", r"\\(?:geq?|geqslant|geqq)(?![A-Za-z])|>=", "≥"),
+        ("%", r"\\%|(?<=\d)\s*‹\s*%\s*›", "% "),
+        ("pct", r"(?<=\d)\s*‹?\s*pct(?![a-z])\s*›?", "% "),
+        ("percent", r"(?<=\d)\s*‹?\s*percent(?:age)?(?![a-z])\s*›?", "% "),
+        ("\\", r"\\(?:leq?|leqslant|leqq)(?![A-Za-z])", "≤"),
+        ("<", r"<=|=<", "≤"),
+        ("\\", r"\\(?:geq?|geqslant|geqq)(?![A-Za-z])", "≥"),
+        (">=", ">=", "≥"),
         ("\\lt", r"\\lt(?![A-Za-z])", "<"),
         ("\\gt", r"\\gt(?![A-Za-z])", ">"),
-        ("", r"\\neq?(?![A-Za-z])|!=", "≠"),
+        ("\\ne", r"\\neq?(?![A-Za-z])", "≠"),
+        ("!=", r"!=", "≠"),
         ("\\", r"\\(?:approx|simeq)(?![A-Za-z])", "≈"),
         ("\\in", r"\\in(?![A-Za-z])", "∈"),
         ("∈", r"(?<=∈)\s*([RZNQ])(?![A-Za-z])", r"\\mathbb{\1}"),
@@ -93,10 +104,12 @@ _RULES: tuple[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]],
         ("\\cap", r"\\cap(?![A-Za-z])", "∩"),
         ("\\", r"\\(?:setminus|backslash)(?![A-Za-z])", "∖"),
         ("\\equiv", r"\\equiv(?![A-Za-z])", "≡"),
-        ("", r"\\pm(?![A-Za-z])|\+/-", "±"),
+        ("\\pm", r"\\pm(?![A-Za-z])", "±"),
+        ("+/-", r"\+/-", "±"),
         ("\\mp", r"\\mp(?![A-Za-z])", "∓"),
         ("\\ast", r"\\ast(?![A-Za-z])", "*"),
-        ("", r"\\varnothing(?![A-Za-z])|⦃\s*⦄", r"\\emptyset "),
+        ("\\var", r"\\varnothing(?![A-Za-z])", r"\\emptyset "),
+        ("⦃", r"⦃\s*⦄", r"\\emptyset "),
         (
             "\\prime",
             r"\^\s*\{\s*((?:\\prime\s*)+)\}|\^\s*\\prime(?![A-Za-z])",
@@ -114,14 +127,15 @@ _RULES: tuple[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]],
         ("\\frac", r"(?<=\d)\s*\{\s*(\\frac\{\d+\}\{\d+\})\s*\}", r"\1"),
         ("/", r"(?<=\d)\s*‹?\s*and\s*›?\s*(\d+\s*/\s*\d+)(?=\s*[A-Za-z‹])", r" \1"),
         # ]1,2[ is (1,2) in French.
-        ("]", r"(?:^|(?<=[∪∈=])|(?<=[∪∈=] ))\](?=[^][()]{1,80}[,;][^][()]{1,80}[][])", "("),
+        ("]", r"(?:^\s*|(?<=[∪∈=])|(?<=[∪∈=] ))\](?=[^][()]{1,80}[,;][^][()]{1,80}[][])", "("),
         ("[", r"(?<=\w|\})\s*\[(?=\s*(?:∪|$))", ")"),
-        ("", rf"(?<=[\d)\]}}⦄])\s*(or|and){_WORD_START}", r" \1 "),
+        ("or", rf"(?<=[\d)\]}}⦄])\s*or{_WORD_START}", " or "),
+        ("and", rf"(?<=[\d)\]}}⦄])\s*and{_WORD_START}", " and "),
         ("", r"\s+", " "),
     )
 )
 
-_OPENING, _CLOSING = "([{⦃⟦", ")]}⦄⟧"
+_OPENING, _CLOSING = "([{⦃⟦‹", ")]}⦄⟧›"
 _LATEX = {
     "‹": r"\mathrm{", "›": "}", "⦃": r"\{", "⦄": r"\}", "⏎": r"\\", "⟦": r"\begin{cases}", "⟧": r"\end{cases}",
     "⒤": "i", "⒥": "j", "⒦": "k", "…": r"\ldots ", "≡": r"\equiv ", "∪": r"\cup ", "∩": r"\cap ", "∖": r"\setminus ",
@@ -169,18 +183,21 @@ def unwrap(text: str, opening: str, closing: str) -> str | None:
 
 def split_top(text: str, separator: re.Pattern[str]) -> tuple[list[str], list[str]]:
     """Splits where ``separator`` matches outside of all brackets. Returns the parts and the separators between them."""
+    if separator.search(text) is None:
+        return [text.strip()], []
     parts, found, depth, start, position = [], [], 0, 0, 0
     while position < len(text):
+        # Upright text is a bracket, unless all of it is the separator.
+        if depth == 0 and (match := separator.match(text, position)) and match.end() > position:
+            parts.append(text[start:position].strip())
+            found.append(match.group().strip())
+            start = position = match.end()
+            continue
         character = text[position]
         if character in _OPENING:
             depth += 1
         elif character in _CLOSING:
             depth -= 1
-        elif depth == 0 and (match := separator.match(text, position)) and match.end() > position:
-            parts.append(text[start:position].strip())
-            found.append(match.group().strip())
-            start = position = match.end()
-            continue
         position += 1
     parts.append(text[start:].strip())
     return parts, found

@@ -84,7 +84,7 @@ def _scaled(sign: str, digits: str, exponent: str, inexact: bool = False) -> Num
 
 
 def _repeating(text: str) -> Number | None:
-    """A decimal whose last digits repeat for ever, exactly; ``0.333…`` shows them at least twice, three times if one."""
+    """A decimal whose last digits repeat for ever; ``0.1212…`` shows them twice, ``0.333…`` one three times."""
     if "." not in text or len(text) > 60:
         return None
     if match := _REPEATING.fullmatch(text):

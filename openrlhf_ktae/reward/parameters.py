@@ -1,7 +1,8 @@
 r"""Letters that stand for any number: constants of integration, integers k in ``2k\pi``, the argument of a function.
 
 Two answers that differ in such letters alone are equal. A letter is only renamed where the text says, or its place
-shows, that it is arbitrary: ``x + a`` is not ``x + c``, a capacity C is no constant of integration, ``2n`` is not ``2k``.
+shows, that it is arbitrary: ``x + a`` is not ``x + c``, a capacity C is no constant of integration, and ``2n`` is not
+``2k``.
 """
 
 import re
@@ -14,7 +15,7 @@ from openrlhf_ktae.reward.statement import Statement, symbols, top_terms
 _VARIABLES = frozenset(("x", "y", "t", "u", "v", "z", "s", "r", "w", "f", "g", "p"))
 _INTEGER_LETTERS = frozenset("knmljpq")
 _NUMBERED = re.compile(r"[cCkKA-D]_?\d")
-_CONSTANT = re.compile(r"[cCkK](?:_?[01])?|D")
+_CONSTANT = re.compile(r"[cCkKA](?:_?[01])?|D")
 _LETTER_CONSTANT = re.compile(r"[A-DKa-dk](?:_?\d)?|\\alpha|\\beta")
 _TOKEN = re.compile(r"\\[A-Za-z]+|‹[^›]*›|[A-Za-z](?:\s*_\s*(?:\{\s*\w{1,3}\s*\}|\w))?")
 # Where a constant is not linear: exponents, denominators, roots, arguments of functions, powers of it.
@@ -24,6 +25,7 @@ _NOT_LINEAR = re.compile(
 )
 _DENOMINATOR = re.compile(r"(\\frac\s*\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})\s*\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}")
 _RELATION = re.compile("[=≡]")
+_GROWTH = re.compile(r"e\s*\^|\\(?:sin|cos|exp)")
 _SHIFTS = ("{}", "({}+1)", "({}-1)", "(-{})", "(1-{})", "(-1-{})")
 _MOST = 3
 
@@ -76,7 +78,9 @@ def _declared(answer: Statement, gold: Statement) -> Iterator[str]:
     if answer.parameters:
         letters = list(answer.parameters)
     else:
-        letters = [letter for letter in ours if letter in gold.parameters or (letter not in theirs and _fits(letter, kinds))]
+        letters = [
+            letter for letter in ours if letter in gold.parameters or (letter not in theirs and _fits(letter, kinds))
+        ]
     if not letters or len(letters) != len(wanted) or len(letters) > _MOST:
         return
     if (set(ours) - set(letters)) & set(wanted):
@@ -104,12 +108,16 @@ def _constants(answer: str, gold: str) -> Iterator[str]:
         if set(arbitrary) != set(letter for letter in theirs if letter not in _VARIABLES and letter != "\\pi"):
             return
         arbitrary = arbitrary if _are_linear(gold, arbitrary) else []
+    if not arbitrary and len(extra) == 1 and extra[0] in ("C", "c", "C_1", "c_1"):
+        # The answer's constant of integration, where the reference calls it k or A.
+        arbitrary = [letter for letter in theirs if letter in ("k", "K", "A") and letter not in ours]
+        arbitrary = arbitrary if _is_factor(gold, arbitrary, theirs) else []
     if not arbitrary or len(arbitrary) > _MOST + 1:
         return
     letters = [letter for letter in ours if letter in arbitrary or letter in extra]
     if len(letters) != len(arbitrary) or not _are_linear(answer, letters):
         return
-    if len(arbitrary) == 1 and not _may_replace(letters[0], arbitrary[0], gold):
+    if len(arbitrary) == 1 and arbitrary[0] not in ("k", "K", "A") and not _may_replace(letters[0], arbitrary[0], gold):
         return
     if not all(letter in arbitrary or _LETTER_CONSTANT.fullmatch(letter) for letter in letters):
         return
@@ -136,7 +144,13 @@ def _arbitrary(gold: str, letters: list[str]) -> list[str]:
     if only == "C" and is_added:
         return [only]
     # Elsewhere a letter beside other parameters is one of them: ax^2 + bx + c, E = mc^2.
-    return [only] if not parameters and (is_added or len(sides) > 1 or re.search(r"e\s*\^|\\(?:sin|cos|exp)", gold)) else []
+    return [only] if not parameters and (is_added or len(sides) > 1 or _GROWTH.search(gold)) else []
+
+
+def _is_factor(gold: str, constants: list[str], letters: list[str]) -> bool:
+    """Whether a reference is ``y = k e^{...}`` of a variable, with no other letter."""
+    others = [letter for letter in letters if letter not in constants and letter not in _VARIABLES]
+    return len(constants) == 1 and not others and _GROWTH.search(gold) is not None and _are_linear(gold, constants)
 
 
 def _may_replace(letter: str, constant: str, gold: str) -> bool:

@@ -21,8 +21,8 @@ class Group:
     """Several parts in an order that counts or not."""
 
     kind: str
-    """Its brackets, such as ``()`` (a point or an open interval), ``[)``, ``⦃⦄`` (a set); ``list``, ``union``, ``minus``,
-    ``meet``; ``cases`` with a ``case`` (value, condition) for each piece of a function."""
+    """Its brackets, such as ``()`` (a point or an open interval), ``[)``, ``⦃⦄`` (a set); ``list``, ``union``,
+    ``minus``, ``meet``; ``cases`` with a ``case`` (value, condition) for each piece of a function."""
     items: tuple["Node", ...]
 
 
@@ -43,7 +43,7 @@ class Matrix:
 
 Node = Leaf | Group | Relation | Matrix
 
-_UNION = re.compile(r"∪|\s*‹[\s,;]*or[\s,;]*›\s*|\s*,?\s+or\s+|\s*\\lor(?![A-Za-z])\s*")
+_UNION = re.compile(r"∪|\s*‹[\s,;]*or[\s,;]*›\s*|\s*,?\s+or\s+|\s*\\(?:lor|vee)(?![A-Za-z])\s*")
 _COMMA = re.compile(
     r"\s*(?:‹[\s,;]*and[\s,;]*›|[,;]\s*(?:and\s+|‹\s*and\s*›)?|\s+and\s+|\\(?:land|wedge)(?![A-Za-z]))\s*"
 )
@@ -56,7 +56,9 @@ _MATRIX = re.compile(
     r"\\begin\s*\{\s*(?:[pbB]?(?:small)?matrix|array)\s*\}(?:\s*\{[lcr|\s]*\})?(.*)\\end\s*\{\s*\w+\s*\}", re.DOTALL
 )
 _ROW_END = re.compile(r"⏎(?:\s*\[[^\]]*\])?|\\cr(?![A-Za-z])")
-_EVERYTHING = re.compile(r"(?:[a-z]\s*∈\s*)?\\mathbb\s*\{?\s*R\s*\}?|\\R|‹?\s*all real (?:numbers|values)\s*›?|‹?\s*all reals\s*›?")
+_EVERYTHING = re.compile(
+    r"(?:[a-z]\s*∈\s*)?\\mathbb\s*\{?\s*R\s*\}?|\\R|‹?\s*[aA]ll real (?:numbers|values)\s*›?|‹?\s*[aA]ll reals\s*›?"
+)
 _INFINITY = re.compile(r"[+-]?\s*\\infty")
 _MAX_DEPTH = 12
 
@@ -122,6 +124,8 @@ def _union(parts: list[Node]) -> Group:
 def _list(items: list[Node]) -> Node:
     """A list; p = 5, q = 2, p = 7, q = 2 is a list of two solutions."""
     names = [assigned_name(item) for item in items]
+    if (solutions := _numbered_solutions(items, names)) is not None:
+        return solutions
     period = len(set(names))
     if all(names) and 1 < period < len(items) and names == names[:period] * (len(items) // period):
         starts = range(0, len(items), period)
@@ -129,21 +133,44 @@ def _list(items: list[Node]) -> Node:
     return Group("list", tuple(items))
 
 
+def _numbered_solutions(items: list[Node], names: list[str]) -> Group | None:
+    """x_1 = 1, y_1 = 2, x_2 = 2, y_2 = 1 is a list of two solutions."""
+    indices = [name.rpartition("_")[2] for name in names]
+    if len(items) < 4 or not all(index.isdigit() for index in indices) or len(set(indices)) * 2 > len(items):
+        return None
+    size = indices.count(indices[0])
+    rows = [slice(start, start + size) for start in range(0, len(items), size)]
+    bases = [name.rpartition("_")[0] for name in names]
+    if any(len(set(indices[row])) > 1 or bases[row] != bases[:size] for row in rows) or len(set(bases[:size])) < size:
+        return None
+    return Group(
+        "list",
+        tuple(
+            Group("list", tuple(_renamed(item, base) for item, base in zip(items[row], bases, strict=False)))
+            for row in rows
+        ),
+    )
+
+
+def _renamed(item: Node, name: str) -> Node:
+    assert isinstance(item, Relation)
+    return Relation((name, *item.parts[1:]), item.operators)
+
+
 def _system(content: str, depth: int) -> Node:
     """Equations that hold together, or the pieces of a function."""
     rows = [row.strip(" ,;.") for row in _ROW_END.split(content) if row.strip(" ,;.")]
-    pieces = [split_top(re.sub(r"&\s*(?=[=<>≤≥])|(?<=[=<>≤≥])\s*&", " ", row), _CONDITION)[0] for row in rows]
+    rows = [re.sub(r"&\s*(?=[=<>≤≥])|(?<=[=<>≤≥])\s*&", " ", row) for row in rows]  # aligned at its signs
+    pieces = [split_top(row, _CONDITION)[0] for row in rows]
     if not any(len(piece) > 1 for piece in pieces):
         return parse(", ".join(re.sub(r"^‹\s*and\s*›|‹\s*and\s*›$", "", row) for row in rows), depth + 1)
     # A comma, an "if" and the & of the table may all stand between a value and its condition.
     cases = [[part.strip(" ,;") for part in piece if part.strip(" ,;")] for piece in pieces]
-    return Group(
-        "cases", tuple(Group("case", tuple(parse(part, depth + 1) for part in piece)) for piece in cases)
-    )
+    return Group("cases", tuple(Group("case", tuple(parse(part, depth + 1) for part in piece)) for piece in cases))
 
 
 def _set_operation(text: str, depth: int) -> Node | None:
-    r"""A set without some elements, or what sets have in common; both sides have to be sets (``\mathbb{R}``, brackets)."""
+    r"""A set without some elements, or what sets have in common; each has to be a set (``\mathbb{R}``, brackets)."""
     for kind, separator in (("minus", _MINUS), ("meet", _MEET)):
         parts, _ = split_top(text, separator)
         if len(parts) > 1 and all(part and (part[0] in "([⦃" or part.startswith("\\mathbb")) for part in parts):
@@ -164,8 +191,9 @@ def _relation(parts: list[str], operators: list[str]) -> Node:
     if "≡" in operators and "mod" not in parts[-1]:
         operators = ["=" if operator == "≡" else operator for operator in operators]
     if len(operators) > 1 and all(operator == "=" for operator in operators):
-        all_names = all(is_name(part) for part in parts)  # x = y = z
-        if not all_names and not _contradicts_itself(parts):
+        # x = y = z, and x = y = 1, where every name counts
+        several = all(is_name(part) for part in parts[:-1])
+        if not several and not _contradicts_itself(parts):
             parts, operators = [parts[0], parts[-1]], ["="]
     return Relation(tuple(parts), tuple(operators))
 

@@ -12,7 +12,10 @@ _EXPONENT = r"(?:\s*\^\s*(?:\{\s*-?\d\s*\}|-?\d))?"
 # "3 m" may be a product.
 _UPRIGHT = rf"‹[^›]*›{_EXPONENT}"
 _WORD = rf"(?<![\\A-Za-z_{{^])[A-Za-z]{{2,}}\.?(?![A-Za-z({{_]){_EXPONENT}"
-_UNIT_TAIL = re.compile(rf"(?<=[\d}}\)°.\s›])\s*((?:(?:{_UPRIGHT}|{_WORD}|°|\\Omega(?![A-Za-z]))[\s/]*(?:\\cdot\s*|\*\s*)?)+)$")
+_RATE = r"(?:k?m|cm|k?g|ft|mi|L)/(?:s|h|min|L|cm|m)(?![A-Za-z])"
+_UNIT_TAIL = re.compile(
+    rf"(?<=[\d}}\)°.\s›])\s*((?:(?:{_UPRIGHT}|{_RATE}{_EXPONENT}|{_WORD}|°|\\Omega(?![A-Za-z]))[\s/]*(?:\\cdot\s*|\*\s*)?)+)$"
+)
 _ORDINAL = re.compile(r"(\d+)\s*(?:\^\s*\{?\s*)?‹?\s*(?:st|nd|rd|th)\s*›?\s*\}?")
 _ARC = re.compile(r"([\d.]+)\s*(''?|\")")
 _BASE = re.compile(r"([0-9A-Za-z]+)\s*_\s*(?:\{\s*‹?\s*(\d{1,2}|[a-z]+)\s*›?\s*\}|(\d))")
@@ -20,6 +23,7 @@ _BASE_NAMES = {"two": "2", "three": "3", "eight": "8", "ten": "10", "twelve": "1
 _SEXAGESIMAL = re.compile(r"(-?\d+)\s*°\s*(?:(\d+(?:\.\d+)?)\s*')\s*(?:(\d+(?:\.\d+)?)\s*(?:''|\"))?")
 _FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 _CURRENCY = re.compile(r"(-?)\s*‹(dollar|euro|gbp|yuan|rupee)›\s*(?=[^\s])")
+
 
 @dataclass(frozen=True)
 class Quantity:
@@ -41,7 +45,9 @@ def read_quantity(text: str) -> Quantity:
         body, unit = match[1] + body[match.end() :].strip(), read_unit(match[2])
         body = body.replace("--", "-") if body.startswith("--") else body
     if match := _ARC.fullmatch(body):
-        return Quantity(match[1], Unit("arcminute" if match[2] == "'" else "arcsecond", True, (("arc", len(match[2])),)))
+        return Quantity(
+            match[1], Unit("arcminute" if match[2] == "'" else "arcsecond", True, (("arc", len(match[2])),))
+        )
     if match := _SEXAGESIMAL.fullmatch(body):
         return Quantity(_sexagesimal(match), read_unit("°"))
     if compound := _compound(body):
@@ -50,7 +56,9 @@ def read_quantity(text: str) -> Quantity:
         left = body[: match.start(1)].strip()
         tail = read_unit(match[1])
         # Letters of an unknown word may be a product (2RC), unless a number and a space stand before them.
-        is_unit = tail.known or "‹" in match[1] or (body[match.start(1) - 1].isspace() and read_number(left) is not None)
+        is_unit = (
+            tail.known or "‹" in match[1] or (body[match.start(1) - 1].isspace() and read_number(left) is not None)
+        )
         is_unit = is_unit and not (tail.name == "degree" and _FUNCTION.search(left))  # sin 15° has no unit
         if is_unit and any(character.isdigit() or character == "\\" for character in left):
             body, unit = left, tail if not unit.name or tail.name in ("dollar", unit.name) else unit
@@ -74,10 +82,16 @@ def compare_quantities(answer: Quantity, gold: Quantity) -> bool | None:
     left, right = read_number(answer.body), read_number(gold.body)
     if left is None or right is None:
         return None
-    if differ(answer.unit, gold.unit):
+    if (
+        differ(answer.unit, gold.unit)
+        or (answer.is_percent and gold.unit.measures)
+        or (gold.is_percent and answer.unit.measures)
+    ):
         return False
     if converted := sizes(answer, gold):
-        return equal_numbers(Number(left.value * converted[0], left.inexact), Number(right.value * converted[1], right.inexact))
+        return equal_numbers(
+            Number(left.value * converted[0], left.inexact), Number(right.value * converted[1], right.inexact)
+        )
     if equal_numbers(left, right):
         return True  # 50% is accepted for 50: problems ask "what percent"
     if answer.is_percent == gold.is_percent:

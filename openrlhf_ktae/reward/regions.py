@@ -15,6 +15,7 @@ from openrlhf_ktae.reward.parse import Group, Leaf, Node, Relation, parse
 
 _INFINITE = {r"\infty": math.inf, r"+\infty": math.inf, r"-\infty": -math.inf}
 _TURNED = {"<": ">", ">": "<", "≤": "≥", "≥": "≤"}
+_MODULUS = re.compile(r"\|\s*([A-Za-z])\s*\|")
 _MOST_PIECES = 50
 _CLOSE = 1e-9
 
@@ -41,6 +42,8 @@ class Region:
 def interval_of(relation: Relation) -> tuple[str, Node] | None:
     """The name and the set of values of a relation about a single name, such as ``x ≥ 2`` or ``1 < x ≤ 2``."""
     parts, operators = relation.parts, relation.operators
+    if any("|" in part for part in parts):
+        return None  # |x| < 2 is about x
     if operators == ("∈",):
         return parts[0].strip(), parse(parts[1])
     if len(operators) == 1 and operators[0] in _TURNED:
@@ -98,7 +101,9 @@ def same_region(left: Region, right: Region, equal: Callable[[str, str], bool]) 
     ]
     if any(end.closed != other.closed or math.isinf(end.value) != math.isinf(other.value) for end, other in ends):
         return False
-    return all(end.value == other.value if math.isinf(end.value) else equal(end.text, other.text) for end, other in ends)
+    return all(
+        end.value == other.value if math.isinf(end.value) else equal(end.text, other.text) for end, other in ends
+    )
 
 
 def _interval(low: str, high: str, left: str, right: str) -> Group:
@@ -132,6 +137,9 @@ def _points(node: Group) -> Region | None:
 
 def _of_relation(relation: Relation) -> Region | None:
     parts, operators = relation.parts, relation.operators
+    modulus = _MODULUS.search(" ".join(parts))
+    if modulus is not None:
+        return _of_modulus(relation, modulus)
     if operators in (("≠",), ("=",)) and is_name(parts[0]):
         point = _bound(parts[1], True)
         if point is None or math.isinf(point.value):
@@ -142,7 +150,30 @@ def _of_relation(relation: Relation) -> Region | None:
     if found is None:
         return None
     region = region_of(found[1])
-    return None if region is None else replace(region, name=_tight(found[0]), certain=operators != ("∈",) or region.certain)
+    return (
+        None
+        if region is None
+        else replace(region, name=_tight(found[0]), certain=operators != ("∈",) or region.certain)
+    )
+
+
+def _of_modulus(relation: Relation, modulus: re.Match[str]) -> Region | None:
+    """The values of x where ``|x|`` lies between bounds."""
+    letter = modulus[1]
+    region = _of_relation(
+        Relation(tuple(part.replace(modulus.group(), letter) for part in relation.parts), relation.operators)
+    )
+    if region is None or any("|" in part.replace(modulus.group(), "") for part in relation.parts):
+        return None
+    zero = Bound(0.0, "0", True)
+    right = _meet(region, [Region("", ((zero, Bound(math.inf, r"\infty", False)),), True)], letter)
+    left = [(_negative(high), _negative(low)) for low, high in reversed(right.pieces)]
+    return _join([*left, *right.pieces], letter)
+
+
+def _negative(bound: Bound) -> Bound:
+    text = bound.text[1:] if bound.text.startswith("-") else f"-({bound.text})"
+    return Bound(-bound.value, text.replace(r"-(\infty)", r"-\infty"), bound.closed)
 
 
 def _tight(name: str) -> str:

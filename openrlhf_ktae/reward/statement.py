@@ -10,15 +10,22 @@ from dataclasses import dataclass, field
 from openrlhf_ktae.reward.normalize import split_top, unwrap
 
 _LETTER = r"[A-Za-z](?:_\s*(?:\{\s*\w\s*\}|\w))?"
-_SET = r"\\?(?:mathbb|mathbf|mathrm)?\s*\{?\s*(?P<set>[ZNRQC])\s*\}?\s*(?P<mark>(?:[\^_]\s*\{?\s*(?:[+*\-]|\\ast|\\star|\\geq?\s*0|0|≥\s*0)\s*\}?\s*){0,2})"
+_SET = (
+    r"\\?(?:mathbb|mathbf|mathrm)?\s*\{?\s*(?P<set>[ZNRQC])\s*\}?\s*"
+    r"(?P<mark>(?:[\^_]\s*\{?\s*(?:[+*\-]|\\ast|\\star|\\geq?\s*0|0|≥\s*0)\s*\}?\s*){0,2})"
+)
 _KIND = (
     r"(?:(?:an?|any|some|all|every|each|the|arbitrary|real|fixed|of integration)\s+)*"
-    r"(?P<kind>(?:positive |non-?negative |natural |whole |nonzero |rational )?(?:integers?|constants?|numbers?|reals?|real|parameters?|arbitrary))"
+    r"(?P<kind>(?:positive |non-?negative |natural |whole |nonzero |rational )?"
+    r"(?:integers?|constants?|numbers?|reals?|parameters?|arbitrary))"
     r"(?:\s+(?:numbers?|constants?|of integration|parameters?))?"
 )
-# Each ends a text; upright text and plain words are the same by then. Several letters stand behind a comma, a bracket or
-# a word: in "f(x) = x, c ∈ R" the x is the value.
-_LETTERS = rf"(?P<letters>(?:(?<=[,;:(])\s*|(?<=where|.with|..for|..and)\s+){_LETTER}(?:\s*(?:,|and)\s*{_LETTER})+|(?<![A-Za-z\\]){_LETTER})"
+# Each ends a text; upright text and plain words are the same by then. Several letters stand behind a comma, a bracket
+# or a word: in "f(x) = x, c ∈ R" the x is the value.
+_LETTERS = (
+    rf"(?P<letters>(?:(?<=[,;:(])\s*|(?<=where|.with|..for|..and)\s+){_LETTER}(?:\s*(?:,|and)\s*{_LETTER})+"
+    rf"|(?<![A-Za-z\\]){_LETTER})"
+)
 _WORDS = r"(?:(?:where|with|for|and|here|any|all|some|every|each)(?![A-Za-z])\s*)*"
 _BY_SET = re.compile(rf"(?:\s*[,;:(]|\s)\s*{_WORDS}{_LETTERS}\s*∈\s*{_SET}\s*\)?$")
 _BY_WORDS = re.compile(rf"(?:\s*[,;:(]|\s)\s*{_WORDS}{_LETTERS}\s+(?:is|are|being|-)?\s*{_KIND}\s*\)?$")
@@ -41,7 +48,9 @@ _TEXT_LEAD = re.compile(r"^‹[^›]*\b(?:is|are|equals?|be)\s*:?\s*›\s*(?=[^\
 _TRAILING = re.compile(r"[\s,;]*(?:respectively|in (?:some|any|that) order|as well|too)\s*\)?$")
 _BUILDER = re.compile(rf"(?P<letter>{_LETTER}|\([^()]*\))\s*(?:∈\s*{_SET})?\s*(?:\||:)\s*(?P<condition>.+)")
 _HINT = re.compile(r"‹|∈|⦃|\b(?:for|where|is|are|both|either|only|answer|about|constant|so|thus)\b", re.IGNORECASE)
-_FUNCTION = re.compile(r"^\s*(?:[A-Za-z](?:_\w)?\s*\(\s*([A-Za-z](?:\s*,\s*[A-Za-z])*)\s*\)|[A-Za-z]_\{?([a-z])\}?)\s*[=≡]")
+_FUNCTION = re.compile(
+    r"^\s*(?:[A-Za-z](?:_\w)?\s*\(\s*([A-Za-z](?:\s*,\s*[A-Za-z])*)\s*\)|[A-Za-z]_\{?([a-z])\}?)\s*[=≡]"
+)
 _MAPS_TO = re.compile(r"^(?:([A-Za-z])\s*:\s*)?([A-Za-z])\s*\\(?:mapsto|to)(?![A-Za-z])\s*(.+)$")
 _CONSTANT_WORD = re.compile(r"‹\s*(?:arbitrary\s+)?(?:constant|const\.?)\s*›|(?<=\+)\s*(?:constant|const)\.?(?![a-z])")
 _REGIONS = frozenset("RC")
@@ -66,10 +75,11 @@ def read_statement(text: str) -> Statement:
     text = _without_lead(_CONSTANT_WORD.sub(" C", text))
     parameters: dict[str, str] = {}
     text = _value(text, parameters)
+    for letter in parameters:  # the same condition once more, behind another member of a list
+        text = re.sub(rf"[\s,;(]+{re.escape(letter)}\s*∈\s*{_SET}\s*\)?(?=\s*(?:[,;‹]|or|and))", " ", text)
     inner = unwrap(text, "⦃", "⦄")
-    if inner is not None and (match := _BUILDER.fullmatch(inner.strip())):
-        if match["set"] in (None, "R"):
-            text = _value(match["condition"], parameters)
+    if inner is not None and (match := _BUILDER.fullmatch(inner.strip())) and match["set"] in (None, "R"):
+        text = _value(match["condition"], parameters)
     return Statement(text, parameters)
 
 
@@ -120,9 +130,7 @@ def _is_outside(text: str, position: int) -> bool:
     return all(before.count(opening) == before.count(closing) for opening, closing in ("‹›", "⦃⦄", "{}"))
 
 
-def _take_off(
-    before: str, match: re.Match[str], pattern: re.Pattern[str], parameters: dict[str, str]
-) -> str | None:
+def _take_off(before: str, match: re.Match[str], pattern: re.Pattern[str], parameters: dict[str, str]) -> str | None:
     """What stands before a condition; None when the condition counts."""
     before = before.strip(" ,;‹")
     if pattern is _TRAILING:

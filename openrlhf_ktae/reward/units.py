@@ -61,8 +61,39 @@ _UNITS = {spelling: unit for unit, (_, _, spellings) in _TABLE.items() for spell
 _TOKEN = re.compile(r"[A-Za-z°¢Ω]+|\^\s*\{?\s*(-?\d)\s*\}?|/")
 # Words that stand beside a number and measure nothing.
 _NO_MEASURE = frozenset(
-    "approx approximately about exactly total in of away left remaining ago later old long high wide tall deep each and "
-    "more less the a an per answer only".split()
+    (
+        *(
+            "approx",
+            "approximately",
+            "about",
+            "exactly",
+            "total",
+            "in",
+            "of",
+            "away",
+            "left",
+            "remaining",
+            "ago",
+            "later",
+        ),
+        *(
+            "old",
+            "long",
+            "high",
+            "wide",
+            "tall",
+            "deep",
+            "each",
+            "and",
+            "more",
+            "less",
+            "the",
+            "a",
+            "an",
+            "per",
+            "only",
+        ),
+    )
 )
 _COMPOUND = re.compile(
     r"(\d+(?:\.\d+)?|\d*\s*\\frac\{\d+\}\{\d+\})\s*(?:‹\s*([A-Za-z]+)\.?\s*,?\s*(?:and)?\s*›|([A-Za-z]+)\.?)"

@@ -32,7 +32,9 @@ def components(text: str, as_letters: bool = False) -> list[str] | None:
         coefficient = term[:-1].strip().removesuffix(r"\cdot").removesuffix("*").strip()
         if place < 0 or place in found or coefficient.endswith("\\") or any(unit in coefficient for unit in units):
             return None
-        found[place] = f"-({coefficient or 1})" if sign == "-" and len(coefficient) > 1 else (
-            ("-" if sign == "-" else "") + (coefficient or "1")
+        found[place] = (
+            f"-({coefficient or 1})"
+            if sign == "-" and len(coefficient) > 1
+            else (("-" if sign == "-" else "") + (coefficient or "1"))
         )
     return [found.get(place, "0") for place in range(3)] if found else None

@@ -3,7 +3,8 @@
 import re
 
 _WORD_CHARACTERS = re.compile(r"[A-Za-z][A-Za-z\s'.,-]*")
-_CHOICE = re.compile(r"\(?\s*([A-Z])\s*\)?[.:]?")
+_CHOICE = re.compile(r"(?:(?:[Aa]nswer|[Oo]ption|[Cc]hoice)\s*:?\s*)?\(?\s*([A-Z])\s*\)?[.:]?")
+_YES_OR_NO = re.compile(r"(yes|no)\s*[,.;:]\s*\w.*", re.IGNORECASE)
 _CHOICE_WITH_VALUE = re.compile(r"‹\s*\(?([A-E])\)?[.:]?\s*›\s*(?P<value>.+)|\(([A-E])\)\s+(?P<other>.+)")
 
 NOTHING = "\\emptyset"
@@ -28,14 +29,16 @@ _SAME_WORDS = {
 }  # fmt: skip
 _OPENING = re.compile(
     r"^(?:(?:the|this|that|our|my) )?(?:statement|claim|answer|proposition|assertion|sequence|function|series|triangle|"
-    r"number|result|it|winner)(?: [a-z])? (?:is|will be|=) (?:an? |the )?"
+    r"number|result|it|winner)(?: [a-z])? (?:is|will be|=) (?:an? |the )?|^(?:on|in|at|the|an?) "
 )
 _NOUN = re.compile(r" (?:triangle|function|number|sequence|integer|curve|series|quadrilateral)$")
 _SMALL = {
     word: number
     for number, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-        "seventeen eighteen nineteen twenty".split()
+        (
+            *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"),
+            *("twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
+        )
     )
 }
 _TENS = {"thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90, "hundred": 100}
@@ -62,6 +65,8 @@ def read_words(text: str, is_text: bool) -> str | None:
     words = re.sub(r"[\s,]+", " ", inner.lower()).strip(" .")
     if _NOTHING.fullmatch(words) and not (_NO_LETTER.fullmatch(words) and len(words) == 4):
         return "nothing"
+    if verdict := _YES_OR_NO.fullmatch(inner):
+        return verdict[1].lower()
     words = _OPENING.sub("", words)
     words = _SAME_WORDS.get(words, words)
     names = _names(inner)
