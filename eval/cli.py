@@ -39,6 +39,12 @@ def run(
         list[Path] | None, typer.Option(help="YAML file of a benchmark of your own; may be given several times.")
     ] = None,
     template: Annotated[str, typer.Option(help="Prompt template; see docs/evaluation.md.")] = RunOptions.template,
+    answer_style: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the answer stands: boxed, tags, hash or auto; where the template asks for it if not given."
+        ),
+    ] = RunOptions.answer_style,
     limit: Annotated[
         int | None, typer.Option(help="Only so many problems of each benchmark (a partial result).")
     ] = RunOptions.limit,
@@ -91,6 +97,7 @@ def run(
         tasks=names,
         benchmarks=benchmark or [],
         template=template,
+        answer_style=answer_style,  # type: ignore[arg-type]
         limit=limit,
         n=n,
         temperature=temperature,

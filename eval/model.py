@@ -28,6 +28,33 @@ def check_folder(model: str, needs_tokenizer: bool) -> None:
                          "save one there, or pass --tokenizer")  # fmt: skip
 
 
+def check_context(model: str, revision: str | None, max_model_len: int) -> None:
+    """Refuses more tokens of prompt and response than the model has positions; vLLM's own words name no option.
+
+    Raises:
+        ValueError: with the model's number. A Hub model that cannot be reached is left to what loads it.
+    """
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(model, revision=revision)
+    except OSError:
+        return
+    positions = getattr(config, "max_position_embeddings", None)
+    if not isinstance(positions, int) or max_model_len <= positions or _stretches_positions(config):
+        return
+    raise ValueError(
+        f"max-model-len: got {max_model_len} tokens of prompt and response, {model} has {positions} positions; pass "
+        f"--max-model-len {positions} and a smaller --max-tokens"
+    )
+
+
+def _stretches_positions(config: Any) -> bool:
+    """Whether rotary positions are scaled, so that a model takes more than its configuration's number of them."""
+    scaling = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    return scaling.get("rope_type", "default") != "default" if isinstance(scaling, dict) else False
+
+
 def load_tokenizer(name: str, revision: str | None) -> Any:
     """The ``transformers`` tokenizer of a folder or Hub id.
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from openrlhf_ktae.reward.answer import STYLES, AnswerStyle
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -14,6 +16,7 @@ class RunOptions:
     tasks: list[str] | None = None
     benchmarks: list[Path] = field(default_factory=list)
     template: str = "qwen_math"
+    answer_style: AnswerStyle | None = None
     limit: int | None = None
     n: int = 1
     temperature: float = 0.0
@@ -42,6 +45,7 @@ class RunOptions:
             "top-p": (0 < self.top_p <= 1, "above 0, at most 1"),
             "max-tokens": (1 <= self.max_tokens <= longest, f"1 to {longest} (--max-model-len)"),
             "engines": (self.engines is None or self.engines >= 1, "at least 1"),
+            "answer-style": (self.answer_style in (None, *STYLES), f"one of {', '.join(STYLES)}"),
             "concurrency": (self.concurrency >= 1, "at least 1"),
         }
         for name, (is_fine, expected) in bounds.items():

@@ -72,11 +72,13 @@ def read_records(path: Path) -> list[Record]:
 
 
 def difficulty_of(value: object) -> float | None:
-    """A difficulty as a number; ValueError for anything that is none."""
+    """A difficulty, such as 3, "3" or "Level 3", as a number; ValueError for anything that is none."""
     if value is None:
         return None
+    # MATH writes "Level 3".
+    text = value.strip().lower().removeprefix("level") if isinstance(value, str) else value
     try:
-        return float(value)  # type: ignore[arg-type]
+        return float(text)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         raise ValueError(f"difficulty: got {value!r}, expected a number; drop the field or number the levels") from None
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from eval.backends import Backend, BackendError, Completion, EngineOptions, Key, Request, Sampling
 from eval.grading import equivalence, grade_samples
-from eval.model import check_folder, fingerprint, load_tokenizer, template_warning, tokenize
+from eval.model import check_context, check_folder, fingerprint, load_tokenizer, template_warning, tokenize
 from eval.options import RunOptions
 from eval.records import Record
 from eval.results import summarise
@@ -52,6 +52,7 @@ def run(options: RunOptions, watcher: Watcher, warn: Callable[[str], None]) -> d
 
         prepare_environment()
         check_folder(options.model, needs_tokenizer=options.tokenizer is None)
+        check_context(options.model, options.revision, options.max_model_len)
     tasks = load_tasks(options.data, options.tasks, options.benchmarks, options.template, options.limit)
     tokenizer = _tokenizer(options, tasks, warn)
     jobs = make_jobs(tasks, options, tokenizer)
@@ -192,7 +193,7 @@ def _settings(options: RunOptions, tasks: Sequence[Task]) -> dict[str, Any]:
         "dtype": None if options.base_url else options.dtype,
         "template": options.template,
         "templates": {task.name: task.template.text for task in tasks},
-        "answer_styles": {task.name: task.template.answer_style for task in tasks},
+        "answer_styles": {task.name: options.answer_style or task.template.answer_style for task in tasks},
         "data": {task.name: {"fingerprint": task.fingerprint, "problems": task.total} for task in tasks},
         "limit": options.limit,
         "n": options.n,

@@ -10,6 +10,10 @@ from rich.table import Table as RichTable
 
 from eval.compare import AVERAGE, Comparison
 from eval.tables import NONE, Table, tables, task_title
+from openrlhf_ktae.reward.answer import STYLES
+
+FEW_ANSWERS = 0.1
+"""Share of responses with an answer up to which a note says where answers were looked for."""
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
@@ -56,9 +60,23 @@ def print_results(results: Mapping[str, Any], console: Console) -> None:
     )
     for reason in results["partial_because"]:
         console.print(f"[yellow]partial: {escape(reason)}[/]")
+    for task, row in results["tasks"].items():
+        if warning := missing_answers(task, row, results["settings"].get("answer_styles", {}).get(task)):
+            console.print(f"[yellow]{escape(warning)}[/]")
     for name, count in results["grader"].items():
         if count:
             console.print(f"[yellow]grader: {count} answers counted as wrong ({name.replace('_', ' ')})[/]")
+
+
+def missing_answers(task: str, metrics: Mapping[str, Any], style: str | None) -> str | None:
+    """Why an accuracy near 0 may say nothing about the model; None where answers were found."""
+    if style is None or metrics["formatted"] > FEW_ANSWERS:
+        return None
+    return (
+        f"{task}: only {metrics['formatted']:.1%} of the responses have an answer where it was looked for "
+        f"(--answer-style {style}). If the model writes it elsewhere, grade what is there again with another one of "
+        f"{', '.join(STYLES)}: python -m eval grade OUTPUT/outputs.jsonl --answer-style ..."
+    )
 
 
 def _narrow(table: Table) -> Table:

@@ -82,8 +82,10 @@ def _lock(file: IO[bytes], folder: Path) -> None:
 
 def _check_settings(folder: Path, settings: dict[str, Any]) -> None:
     path = folder / SETTINGS
-    if not path.exists():
-        if (folder / OUTPUTS).stat().st_size:
+    # An evaluation that ended before its first sample binds nobody to its settings.
+    has_outputs = (folder / OUTPUTS).stat().st_size > 0
+    if not path.exists() or not has_outputs:
+        if has_outputs:
             raise ValueError(f"{folder}: has outputs but no {SETTINGS}, so nobody knows how they came about; "
                              "name another --output")  # fmt: skip
         write_json(path, settings)

@@ -12,6 +12,7 @@ from pyarrow import parquet
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from eval.records import difficulty_of
+from openrlhf_ktae.reward.answer import AnswerStyle
 from openrlhf_ktae.tasks.math.benchmarks import (
     BENCHMARKS,
     DEFAULT_SUITE,
@@ -66,6 +67,8 @@ class UserBenchmark(BaseModel):
     columns: Columns = Columns()
     template: str | None = None
     """Prompt template; if not given that of the command line for math, else the task's own."""
+    answer_style: AnswerStyle | None = None
+    """Where the answer stands; if not given, where the template asks for it."""
     task: str = "math"
     """The task that it belongs to: its verifier grades, and it reads rows in its own shape."""
 
@@ -129,6 +132,8 @@ def load_user_benchmark(path: Path, default: Template) -> Task:
         raise ValueError(f"{path}: no rows in {benchmark.path}")
     asked_with = default if benchmark.task == "math" else task.template
     asked_with = template(benchmark.template) if benchmark.template else asked_with
+    if benchmark.answer_style:
+        asked_with = replace(asked_with, answer_style=benchmark.answer_style)
     return replace(_task(benchmark.name, problems, asked_with), verifier=benchmark.task)
 
 

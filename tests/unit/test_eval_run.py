@@ -85,6 +85,12 @@ def test_results_say_everything_that_decides_the_numbers(serve, benchmark, tmp_p
     assert len(warnings) == 1 and "no --tokenizer" in warnings[0]
 
 
+def test_answer_style_says_where_the_answer_is_looked_for(serve, benchmark, tmp_path):
+    results = run(options(serve(), benchmark, tmp_path / "out", answer_style="tags"), Watcher(), print)
+    assert results["settings"]["answer_styles"] == {"mine": "tags"}
+    assert results["tasks"]["mine"]["formatted"] == 0.0  # the server answers in boxes
+
+
 def test_server_that_dies_leaves_partial_results_and_the_run_goes_on(serve, benchmark, tmp_path):
     folder = tmp_path / "out"
     with pytest.raises(BackendError, match="does not answer any more"):

@@ -46,6 +46,15 @@ def test_changed_setting_is_refused_and_named(tmp_path):
     assert len(read_records(tmp_path / OUTPUTS)) == 1
 
 
+def test_settings_bind_from_the_first_sample_on(tmp_path):
+    with Store(tmp_path, SETTINGS):
+        pass  # the engine did not start
+    with Store(tmp_path, {"model": "m", "max_model_len": 64}) as store:
+        store.append([record(0)])
+    with pytest.raises(ValueError, match="max_model_len: was 64, is None"), Store(tmp_path, SETTINGS):
+        pass
+
+
 def test_two_writers_in_one_folder_are_refused(tmp_path):
     busy = pytest.raises(ValueError, match="another process is writing")
     with Store(tmp_path, SETTINGS), busy, Store(tmp_path, SETTINGS):

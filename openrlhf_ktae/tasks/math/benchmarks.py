@@ -139,6 +139,11 @@ def _open_suite(path: str) -> Any:
     name, _, revision = path.partition("@")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise ValueError(f"benchmarks: no folder {path!r}; pass a save_to_disk folder or owner/name@commit of the Hub")
+    if not revision:
+        raise ValueError(
+            f"benchmarks: no folder {path!r} (looked in {Path.cwd()}); pass a save_to_disk folder, or a data set of "
+            f"the Hub with its full commit hash: {name}@<commit>"
+        )
     if not re.fullmatch(r"[0-9a-f]{40}", revision):
         raise ValueError(
             f"benchmarks {path}: revision {revision!r}, expected a full commit hash (40 hexadecimal digits): a branch "
