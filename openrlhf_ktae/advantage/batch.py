@@ -45,6 +45,11 @@ class RolloutBatch:
     """Number of the training step, from 1."""
 
     @property
+    def samples_per_prompt(self) -> int:
+        """Rollouts of a group; all groups have the same number."""
+        return int((self.group == self.group[0]).sum())
+
+    @property
     def correct(self) -> torch.Tensor:
         """(N,) bool, whether the final answer is right.
 

@@ -38,6 +38,8 @@ class AdvantageTerm(Plugin):
     """Base of every term. ``Options`` are its options, ``needs`` names entries of `NEEDS`."""
 
     needs: ClassVar[tuple[str, ...]] = ()
+    replaces: ClassVar[bool] = False
+    """Whether the advantages before this term are thrown away; such a term comes first."""
 
     def apply(self, batch: RolloutBatch, advantages: Tensor) -> Tensor | TermResult:
         """The advantages (N, T) after this term, from those before it; neither argument is changed.

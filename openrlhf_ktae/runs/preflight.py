@@ -91,6 +91,12 @@ def check_batches(config: RunConfig, run_dir: Path) -> BatchPlan:
 def check_methods(config: RunConfig, args: SimpleNamespace) -> None:
     """The advantage terms and the policy loss have what they need, and make sense with the rest of the run."""
     methods = [(TERM.load(term), term) for term in config.terms] + [(LOSS.load(config.policy_loss), config.policy_loss)]
+    for term in config.terms[1:]:
+        if TERM.load(term).replaces:
+            raise PreflightError(
+                f"advantage.terms: {section_of(term)} replaces the advantages, the terms before it would be lost; "
+                "put it first"
+            )
     for method, source in methods:
         name = section_of(source)
         for need in method.needs:

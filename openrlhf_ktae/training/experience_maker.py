@@ -68,6 +68,8 @@ class ExperienceMaker(RemoteExperienceMaker):
         samples = self.args.rollout.n_samples_per_prompt
         self.batch = gather(experiences, samples, self._entropies, self._special_token_ids, self.step)
         self.outcome = apply_terms(self.terms, self.batch, gather_advantages(experiences, self.batch))
+        if self.batch.entropies is not None:
+            self.outcome.columns["entropy"] = self.batch.entropies
         if self.terms:
             scatter_advantages(experiences, self.outcome.advantages)
         self._entropies = None

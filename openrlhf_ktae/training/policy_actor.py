@@ -14,6 +14,9 @@ from openrlhf_ktae.plugins import section_of
 from openrlhf_ktae.training import overrides
 from openrlhf_ktae.training.options import TrainingOptions
 
+_SUMS_OVER_TOKENS = ("policy_loss", "entropy_loss", "kl")
+"""Metrics that are a sum over the tokens of a pass, divided by all tokens (ppo_actor.py:255-295)."""
+
 _PolicyActor = overrides.plain_class(ppo_actor.PolicyModelActor)
 
 
@@ -73,24 +76,41 @@ class PolicyTrainer(ppo_actor.ActorPPOTrainer):
             self.actor_loss_fn = LossInSeat(section_of(name), self.loss, self.actor_loss_fn)
 
     def ppo_train(self, kl_ctl: float) -> dict[str, float]:
-        """Upstream's pass over the rollouts, as often as the loss asks; metrics are the mean over passes."""
+        """Upstream's pass over the rollouts, as often as the loss asks."""
         passes = []
         for self._pass in range(self.loss.passes):  # noqa: B020
             passes.append(super().ppo_train(kl_ctl))
-        return {name: fmean(status[name] for status in passes) for name in passes[0]} if passes[1:] else passes[0]
+        if len(passes) == 1:
+            return passes[0]
+        # What is a mean over all tokens in either pass adds up over the passes.
+        return {
+            name: sum(values) if name in _SUMS_OVER_TOKENS else fmean(values)
+            for name in passes[0]
+            if (values := [status[name] for status in passes])
+        }
 
     def training_step(self, experience: Experience, kl_ctl: float, step: int, loss_batch_info=None) -> dict[str, Any]:
         """Upstream's, on the tokens of this pass."""
-        if isinstance(self.actor_loss_fn, LossInSeat):
-            self.actor_loss_fn.begin(experience)
-            if loss_batch_info is None:  # before the mask changes: denominators stay those of all tokens
-                loss_batch_info = get_loss_batch_info(
-                    self.strategy, experience.action_mask, replay_buffer=self.replay_buffer, step=step,
-                    dynamic_batch=self.args.train.dynamic_batch_enable,
-                )  # fmt: skip
-            mask = self.loss.pass_mask(self._pass, experience.action_log_probs, experience.action_mask)
-            experience.action_mask = mask.to(experience.action_mask.dtype)  # pyright: ignore[reportAttributeAccessIssue]
-        return super().training_step(experience, kl_ctl, step, loss_batch_info)
+        if not isinstance(self.actor_loss_fn, LossInSeat):
+            return super().training_step(experience, kl_ctl, step, loss_batch_info)
+        self.actor_loss_fn.begin(experience)
+        every_token: Any = experience.action_mask
+        if loss_batch_info is None:  # before the mask changes: denominators stay those of all tokens
+            loss_batch_info = get_loss_batch_info(
+                self.strategy, every_token, replay_buffer=self.replay_buffer, step=step,
+                dynamic_batch=self.args.train.dynamic_batch_enable,
+            )  # fmt: skip
+        mask: Any = self.loss.pass_mask(self._pass, experience.action_log_probs, every_token).to(every_token.dtype)
+        experience.action_mask = mask
+        status = super().training_step(experience, kl_ctl, step, loss_batch_info)
+        status["num_action_tokens"] = float(every_token.sum())
+        if not mask.any():  # upstream's means over the tokens of the pass are 0 / 0 then
+            status["metrics"] = {k: _without_nan(value) for k, value in status["metrics"].items()}
+        return status
+
+
+def _without_nan(value: Any) -> Any:
+    return value.nan_to_num() if isinstance(value, torch.Tensor) else value
 
 
 class PolicyActor(_PolicyActor):

@@ -22,8 +22,7 @@ def step_metrics(batch: RolloutBatch) -> dict[str, float]:
         return metrics
     correct = batch.scores > 0
     lengths = spans(batch.mask).float()
-    samples = int((batch.group == batch.group[0]).sum())
-    per_group = correct.view(-1, samples).float().mean(1)
+    per_group = correct.view(-1, batch.samples_per_prompt).float().mean(1)
     return metrics | {
         "rollout/accuracy": correct.float().mean().item(),
         "rollout/response_length_correct_mean": lengths[correct].mean().item(),
