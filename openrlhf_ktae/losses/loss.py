@@ -5,9 +5,9 @@ A loss is one file with a class ``Loss(PolicyLoss)``; docs/methods.md shows how 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from openrlhf_ktae.losses import LOSSES
 from openrlhf_ktae.plugins import Kind, Plugin
@@ -33,6 +33,8 @@ class LossInputs:
     """(B,), length penalties included."""
     info: Mapping[str, Tensor]
     """(B,) numbers per rollout, those that the reward function returned among them."""
+    prompts: Sequence[str]
+    """The prompts of the rollouts, as the prompt set has them."""
     openrlhf: Callable[[], Tensor]
     """OpenRLHF's own policy loss of this micro-batch, a scalar."""
     data_parallel_size: int
@@ -69,6 +71,11 @@ class PolicyLoss(Plugin):
     """How often the policy goes over the rollouts of a step."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Entries of `openrlhf_ktae.advantage.term.NEEDS`."""
+    includes_kl: ClassVar[bool] = False
+    """Whether the loss itself holds the policy to the reference model: OpenRLHF then adds no KL term."""
+
+    def prepare(self, args: Any) -> None:
+        """Called once in every policy worker before the first step, with OpenRLHF's options."""
 
     def pass_mask(self, number: int, old_log_probs: Tensor, mask: Tensor) -> Tensor:
         """The tokens (B, T) of ``mask`` that take part in pass ``number`` (from 0): in loss, KL and entropy alike.

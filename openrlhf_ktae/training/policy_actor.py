@@ -20,6 +20,12 @@ _SUMS_OVER_TOKENS = ("policy_loss", "entropy_loss", "kl")
 _PolicyActor = overrides.plain_class(ppo_actor.PolicyModelActor)
 
 
+def _columns(info: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """(B,) numbers by name; the replay buffer leaves lists of single ones (experience.py:221)."""
+    stacked = {name: torch.stack(values) if isinstance(values, list) else values for name, values in info.items()}
+    return {name: values.float() for name, values in stacked.items() if values.dim() == 1}
+
+
 class LossInSeat:
     """Called as OpenRLHF's PolicyLoss is (ppo_actor.py:255), answers with ours.
 
@@ -48,9 +54,9 @@ class LossInSeat:
 
         inputs = LossInputs(
             *arguments, mask=action_mask, ref_log_probs=experience.base_action_log_probs,
-            rollout_log_probs=rollout_log_probs, rewards=experience.rewards, info=experience.info, openrlhf=openrlhf,
-            data_parallel_size=batch_info["dp_size"], tokens=batch_info["batch_num_tokens"],
-            rollouts=batch_info["global_batch_size"],
+            rollout_log_probs=rollout_log_probs, rewards=experience.rewards, info=_columns(experience.info),
+            prompts=experience.prompts, openrlhf=openrlhf, data_parallel_size=batch_info["dp_size"],
+            tokens=batch_info["batch_num_tokens"], rollouts=batch_info["global_batch_size"],
         )  # fmt: skip
         result = self._loss.loss(inputs)
         result = result if isinstance(result, LossResult) else LossResult(result)
@@ -70,6 +76,7 @@ class PolicyTrainer(ppo_actor.ActorPPOTrainer):
     def __init__(self, *args, options: TrainingOptions, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.loss = options.policy_loss()
+        self.loss.prepare(self.args)
         self._pass = 0
         name = options.sections["policy_loss"]["name"]
         if name != "openrlhf":
@@ -102,6 +109,7 @@ class PolicyTrainer(ppo_actor.ActorPPOTrainer):
             )  # fmt: skip
         mask: Any = self.loss.pass_mask(self._pass, experience.action_log_probs, every_token).to(every_token.dtype)
         experience.action_mask = mask
+        kl_ctl = 0.0 if self.loss.includes_kl else kl_ctl
         status = super().training_step(experience, kl_ctl, step, loss_batch_info)
         status["num_action_tokens"] = float(every_token.sum())
         if not mask.any():  # upstream's means over the tokens of the pass are 0 / 0 then

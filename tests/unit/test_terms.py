@@ -13,6 +13,7 @@ from openrlhf_ktae.advantage.batch import RolloutBatch
 from openrlhf_ktae.advantage.term import TERM, AdvantageTerm, TermResult, apply_terms
 from openrlhf_ktae.advantage.terms import TERMS
 from openrlhf_ktae.losses import LOSSES
+from openrlhf_ktae.losses.loss import LOSS
 from openrlhf_ktae.plugins import loaded
 from openrlhf_ktae.recipe import RecipeError, resolve
 
@@ -58,6 +59,12 @@ def test_every_option_of_a_term_is_documented(name):
     documents = METHODS + (ROOT / "docs" / "estimator.md").read_text()
     for option in TERM.load(name).Options.model_fields:
         assert re.search(rf"`(?:{name}\.|\.)?{option}`", documents), option
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_option_of_a_loss_is_documented(name):
+    for option in LOSS.load(name).Options.model_fields:
+        assert f"`{name}.{option}`" in METHODS, option
 
 
 def test_recipes_with_terms_are_resolved_without_torch():
