@@ -212,12 +212,13 @@ def test_openrlhf_adds_no_kl_term_and_the_loss_gets_its_prompts(tmp_path, monkey
     def upstream(self, experience, kl_ctl, step, loss_batch_info=None):
         seen["kl_ctl"] = kl_ctl
         arguments = (experience.action_log_probs, experience.action_log_probs, experience.advantages)
-        return self.actor_loss_fn(*arguments, action_mask=experience.action_mask, rollout_log_probs=None,
-                                  **loss_batch_info)[0]  # fmt: skip
+        loss, *_ = self.actor_loss_fn(*arguments, action_mask=experience.action_mask, rollout_log_probs=None,
+                                      **loss_batch_info)  # fmt: skip
+        return {"metrics": {"loss": loss}}
 
     monkeypatch.setattr(ActorPPOTrainer, "training_step", upstream)
     batch_info = {"dp_size": 1, "batch_num_tokens": torch.tensor(6.0), "global_batch_size": torch.tensor(2.0)}
-    found = trainer.training_step(batch, 0.25, 0, batch_info)
+    found = trainer.training_step(batch, 0.25, 0, batch_info)["metrics"]["loss"]
     expected = ((0.003 + 1 - 1) ** 2 + (0.003 + optimal_value([0, 1], 0.5) - 0) ** 2) / 2
     assert found.item() == pytest.approx(expected, abs=1e-6) and seen["kl_ctl"] == 0
     assert batch.info["a_star/log_ratio_mean"].item() == pytest.approx(3)
