@@ -1,6 +1,7 @@
 """Every class of another package that a run replaces, in one list, each with the upstream line that looks it up.
 
-What a machine without a GPU needs is `cpu`; nothing else of this project assigns to another package.
+What a machine without a GPU or without flash-attn needs is in `cpu` and `attention`; nothing else of a run assigns to
+another package.
 """
 
 import functools
@@ -39,20 +40,20 @@ _OURS = "openrlhf_ktae.training"
 OVERRIDES = (
     # The launcher: `train()` imports its trainers late, and everything else from these modules when it is run.
     Override("launcher", "openrlhf.trainer.ppo_trainer", "PPOTrainer", f"{_OURS}.trainer:Trainer",
-             "cli/train_ppo_ray.py:184", is_actor=True),
+             "cli/train_ppo_ray.py:148", is_actor=True),
     Override("launcher", "openrlhf.trainer.ppo_trainer_async", "PPOTrainerAsync", f"{_OURS}.trainer:AsyncTrainer",
-             "cli/train_ppo_ray.py:182", is_actor=True),
+             "cli/train_ppo_ray.py:146", is_actor=True),
     Override("launcher", "openrlhf.trainer.ray.vllm_engine", "RolloutRayActor", f"{_OURS}.rollout_actor:RolloutActor",
-             "trainer/ray/vllm_engine.py:307", is_actor=True),
+             "trainer/ray/vllm_engine.py:301", is_actor=True),
     Override("launcher", "openrlhf.trainer.ray.ppo_actor", "PolicyModelActor", f"{_OURS}.policy_actor:PolicyActor",
-             "cli/train_ppo_ray.py:10", is_actor=True),
+             "cli/train_ppo_ray.py:14", is_actor=True),
     Override("launcher", "openrlhf.utils.deepspeed", "DeepspeedStrategy", f"{_OURS}.strategy:Strategy",
              "utils/utils.py:26"),
     # The asynchronous coordinator finds its two actors by name in its module.
     Override("coordinator", "openrlhf.trainer.ppo_trainer_async", "GenerateSamplesActor",
-             f"{_OURS}.trainer:AsyncGenerator", "trainer/ppo_trainer_async.py:320", is_actor=True),
+             f"{_OURS}.trainer:AsyncGenerator", "trainer/ppo_trainer_async.py:304", is_actor=True),
     Override("coordinator", "openrlhf.trainer.ppo_trainer_async", "TrainingActor", f"{_OURS}.trainer:AsyncTraining",
-             "trainer/ppo_trainer_async.py:330", is_actor=True),
+             "trainer/ppo_trainer_async.py:314", is_actor=True),
     Override("trainer", "openrlhf.trainer.ppo_trainer", "RemoteExperienceMaker",
              f"{_OURS}.experience_maker:ExperienceMaker", "trainer/ppo_trainer.py:178"),
     Override("trainer", "openrlhf.trainer.ppo_trainer", "SamplesGenerator",

@@ -100,13 +100,30 @@ def test_both_trainers_pass_every_evaluation_to_save_best_checkpoint():
     assert "self.rollout_slots.put(global_step, block=True)" in source(training.fit)
 
 
-def test_the_async_coordinator_finds_its_actors_in_its_module():
-    text = source(plain(ppo_trainer_async.PPOTrainerAsync).__init__)
-    assert "GenerateSamplesActor.remote(" in text and "TrainingActor.remote(" in text
+def test_the_rollout_statistics_come_after_the_timed_making_of_experiences():
+    # Where our metrics and rollout log hook in: once a step, before the experiences are split for training.
+    text = source(ppo_trainer.BasePPOTrainer.train_step)
+    assert text.index("make_experience_time = ") < text.index(
+        "rollout_stats = self._compute_rollout_stats(experiences)"
+    )
+    assert text.index("_compute_rollout_stats") < text.index("balance_experiences(")
 
 
-def test_the_trainer_makes_its_experience_maker_itself():
-    assert "self.experience_maker = RemoteExperienceMaker(" in source(ppo_trainer.BasePPOTrainer.__init__)
+def test_the_policys_forward_is_gathered_first_and_by_flatten_results():
+    text = source(experience_maker.RemoteExperienceMaker.make_experience)
+    assert "action_log_probs_list = self._flatten_results(action_log_probs_ref, duplicate_factor)" in text
+
+
+def test_a_policy_loss_is_called_with_the_arguments_we_know():
+    text = source(ppo_actor.ActorPPOTrainer.training_step)
+    for line in (
+        "actor_loss, clip_ratio, ppo_kl, vllm_kl, is_filter_ratio = self.actor_loss_fn(",
+        "action_mask=experience.action_mask,", "rollout_log_probs=experience.rollout_log_probs,", "**loss_batch_info,",
+        "kl_loss = aggregate_loss(kl, experience.action_mask, **loss_batch_info)",
+    ):  # fmt: skip
+        assert line in text
+    parameters = inspect.signature(ppo_actor.ActorPPOTrainer.training_step).parameters
+    assert list(parameters) == ["self", "experience", "kl_ctl", "step", "loss_batch_info"]
 
 
 def test_evaluation_averages_rewards_and_goes_in_rounds():

@@ -106,9 +106,3 @@ def test_light_modules_import_neither_torch_nor_ray(module):
     code = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert output.stdout.strip() == "[]"
-
-
-def test_patches_of_other_packages_stand_in_one_place():
-    for path in (PACKAGE / "training").glob("*.py"):
-        if "torch.cuda." in path.read_text() and " = lambda" in path.read_text():
-            assert path.name == "cpu.py"
