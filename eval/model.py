@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from openrlhf_ktae.hub import hub_problem
 from openrlhf_ktae.tasks.templates import Template
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
@@ -11,7 +12,7 @@ _SAMPLED_BYTES = 2**20
 
 
 def check_folder(model: str, needs_tokenizer: bool) -> None:
-    """Refuses a local folder that cannot be a model; a Hub id passes.
+    """Refuses a local folder that cannot be a model, and a Hub id that the hub does not give.
 
     Raises:
         ValueError: naming what is missing.
@@ -20,6 +21,8 @@ def check_folder(model: str, needs_tokenizer: bool) -> None:
     if not folder.is_dir():
         if folder.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
             raise ValueError(f"model: no folder {model}; pass the folder of a Hugging Face model or a Hub id")
+        if problem := hub_problem(model):
+            raise ValueError(f"model: no folder {model} (looked in {Path.cwd()}), and {problem}")
         return
     if not (folder / "config.json").is_file():
         raise ValueError(f"model {model}: no config.json in this folder; is it a Hugging Face model?")
@@ -32,14 +35,11 @@ def check_context(model: str, revision: str | None, max_model_len: int) -> None:
     """Refuses more tokens of prompt and response than the model has positions; vLLM's own words name no option.
 
     Raises:
-        ValueError: with the model's number. A Hub model that cannot be reached is left to what loads it.
+        ValueError: with the model's number.
     """
     from transformers import AutoConfig
 
-    try:
-        config = AutoConfig.from_pretrained(model, revision=revision)
-    except OSError:
-        return
+    config = AutoConfig.from_pretrained(model, revision=revision)
     positions = getattr(config, "max_position_embeddings", None)
     if not isinstance(positions, int) or max_model_len <= positions or _stretches_positions(config):
         return

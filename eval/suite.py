@@ -1,18 +1,16 @@
 """What is asked: the five benchmarks and the user's own, each with its prompt template."""
 
-import csv
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pyarrow import parquet
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from eval.records import difficulty_of
 from openrlhf_ktae.reward.answer import AnswerStyle
+from openrlhf_ktae.table_files import read_rows
 from openrlhf_ktae.tasks.math.benchmarks import (
     BENCHMARKS,
     DEFAULT_SUITE,
@@ -156,30 +154,16 @@ def _task(name: str, problems: list[Problem], asked_with: Template) -> Task:
     return Task(name, problems, asked_with, fingerprint(problems), len(problems))
 
 
-_FORMATS = (".jsonl", ".json", ".csv", ".parquet")
-
-
 def _rows(benchmark: UserBenchmark, file: Path) -> Any:
     path = file.parent / benchmark.path
     if path.is_dir():
         return _folder_rows(benchmark, path, file)
     if not path.is_file():
         raise ValueError(f"{file}: path: no file or folder {path}")
-    if path.suffix not in _FORMATS:
-        raise ValueError(f"{file}: path: {path.name} ends in {path.suffix!r}, expected one of {', '.join(_FORMATS)}")
-    # Read as it is written: a table reader would guess types and turn the answer "025" into a number.
-    if path.suffix == ".parquet":
-        return parquet.read_table(path).to_pylist()
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".csv":
-        return list(csv.DictReader(text.splitlines(keepends=True)))
     try:
-        rows = json.loads(text) if path.suffix == ".json" else [json.loads(t) for t in text.split("\n") if t.strip()]
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file}: path: {path} is not JSON ({error})") from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ValueError(f"{file}: path: {path} holds something else than a list of objects")
-    return rows
+        return read_rows(path)
+    except ValueError as error:
+        raise ValueError(f"{file}: path: {error}") from None
 
 
 def _folder_rows(benchmark: UserBenchmark, path: Path, file: Path) -> Any:

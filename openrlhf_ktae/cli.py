@@ -72,6 +72,18 @@ def merge(
     raise typer.Exit(merge_command(checkpoint, output, base, dtype, check, push, public))
 
 
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="A folder that `merge` made.")],
+    repository: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="The hub repository; made if needed.")],
+    public: Annotated[bool, typer.Option("--public", help="Make a new hub repository public.")] = False,
+) -> None:
+    """Upload a merged model to the Hugging Face Hub, with the token of HF_TOKEN or `hf auth login`."""
+    from openrlhf_ktae.runs.merge import push_command
+
+    raise typer.Exit(push_command(folder, repository, public))
+
+
 app.command()(report)
 app.command()(data)
 

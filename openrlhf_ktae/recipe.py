@@ -8,6 +8,7 @@ Layers, later ones win: ``configs/base.yaml``, the fragments, the recipe, ``--se
 the same option are an error: the recipe has to say which one holds.
 """
 
+import difflib
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -276,6 +277,18 @@ def _methods(recipe: Path, settings: dict[str, Setting]) -> dict[str, Options]:
     return sections
 
 
+def known_recipes() -> list[Path]:
+    """The recipes that a person may mean: those below recipes/ here, else those of this checkout."""
+    folder = next((f for f in (Path("recipes"), PACKAGE.parent / "recipes") if f.is_dir()), None)
+    return sorted(file.parent for file in folder.glob("*/recipe.yaml")) if folder else []
+
+
+def _nearest_recipe(path: Path) -> str:
+    by_name = {recipe.name: str(recipe) for recipe in known_recipes()}
+    close = difflib.get_close_matches(path.stem if path.suffix == ".yaml" else path.name, by_name, n=2, cutoff=0.7)
+    return f"; did you mean {' or '.join(by_name[name] for name in close)}?" if close else ""
+
+
 def resolve(recipe: Path | str, overrides: list[str] | None = None) -> RunConfig:
     """Reads a recipe (its folder or its file) and resolves it with ``--set`` overrides.
 
@@ -285,6 +298,8 @@ def resolve(recipe: Path | str, overrides: list[str] | None = None) -> RunConfig
     """
     path = Path(recipe)
     recipe_file = path / "recipe.yaml" if path.is_dir() or path.suffix != ".yaml" else path
+    if not recipe_file.is_file():
+        raise RecipeError(f"recipe: {recipe_file} does not exist (looked in {Path.cwd()}){_nearest_recipe(path)}")
     merged = _merge(recipe_file, overrides or [])
     sections = _methods(recipe_file.parent, merged)
     for name, model in SECTIONS.items():

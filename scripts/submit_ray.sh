@@ -46,6 +46,17 @@ id=${id:-$(basename "$recipe")-$(date +%Y%m%d-%H%M%S)}
 ray=$(command -v ray || echo "$(dirname "${BASH_SOURCE[0]}")/../.venv/bin/ray")
 [ -x "$ray" ] || fail "ray not found; run scripts/setup.sh and activate .venv"
 
+# Ray's own command ends in a traceback where nobody answers.
+"$(dirname "$ray")/python" - "$address" <<'PY' || fail "no Ray dashboard answers at $address; start a cluster (docs/clusters.md) or name it with --address"
+import sys, urllib.error, urllib.request
+try:
+    urllib.request.urlopen(sys.argv[1].rstrip("/") + "/api/version", timeout=10)
+except urllib.error.HTTPError:
+    pass  # somebody answers, and wants a token
+except (OSError, ValueError):
+    sys.exit(1)
+PY
+
 here="RAY_API_SERVER_ADDRESS=$address ray job"
 cat <<TEXT
 Submitting $recipe to $address as $id

@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# Installs what is needed, then checks style and types and runs all tests. Arguments go to pytest, for example:
+# Installs what is needed, then checks style and types and runs all tests: about 25 minutes on two cores, because many
+# train for real. As root it also installs Chromium and its driver with apt-get, which the pages are tested in.
+# Arguments go to pytest, for example:
 #
-#   bash scripts/test.sh tests/unit          the fast ones
+#   bash scripts/test.sh tests/unit          the fast ones, a few minutes
 #   bash scripts/test.sh -k resume
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0"; exit 0 ;; esac
 cd "$(dirname "$0")/.."
 
 bash scripts/setup.sh

@@ -14,11 +14,12 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from openrlhf_ktae.hub import hub_problem
 from openrlhf_ktae.openrlhf_options import check, parse, to_argv
 from openrlhf_ktae.recipe import RunConfig, resolve
 from openrlhf_ktae.runs.batch_sizes import BatchPlan, batch_plan
 from openrlhf_ktae.runs.gpus import gpus_here
-from openrlhf_ktae.runs.preflight import local_files
+from openrlhf_ktae.runs.prompt_files import local_files
 
 _PACKAGES = ("torch", "openrlhf", "ray", "vllm", "deepspeed", "transformers", "flash-attn", "numba")
 _GIB = 2**30
@@ -189,6 +190,9 @@ def _steps(args: SimpleNamespace, plan: BatchPlan) -> list[Finding]:
 
 
 def _memory(args: SimpleNamespace, plan: BatchPlan) -> list[Finding]:
+    name = args.actor.model_name_or_path
+    if not Path(name).is_dir() and (problem := hub_problem(name)):
+        return [Finding("model", f"{name}: {problem}", "note")]
     try:
         parameters, model = parameter_counts(args.actor.model_name_or_path)
     except OSError as error:

@@ -2,13 +2,16 @@
 
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 
+from openrlhf_ktae.hub import push
 from openrlhf_ktae.run_folder import RunFolder
 
 MAX_LOG_PROB_DIFFERENCE = 1e-3
@@ -242,14 +245,22 @@ def _is_path(value: Any) -> bool:
     return isinstance(value, str) and value.startswith("/")
 
 
-def push(folder: Path, repository: str, private: bool = True) -> str:
-    """Uploads a merged folder to the hub, with the token of HF_TOKEN or `hf auth login`; returns its address."""
-    from huggingface_hub import HfApi
+def push_command(folder: Path, repository: str, public: bool) -> int:
+    """``openrlhf-ktae push``; returns the exit code. Errors are printed as one sentence."""
+    return _guarded(lambda console: _push(console, folder, repository, public))
 
-    api = HfApi()
-    address = api.create_repo(repository, private=private, exist_ok=True)
-    api.upload_folder(repo_id=repository, folder_path=str(folder), commit_message="Add merged weights")
-    return str(address)
+
+def _push(console: Console, folder: Path, repository: str, public: bool) -> None:
+    console.print(f"Uploaded to {push(folder, repository, private=not public)}")
+
+
+def _guarded(work: Callable[[Console], None]) -> int:
+    try:
+        work(Console(highlight=False, soft_wrap=True))
+    except ValueError as error:
+        Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"error {error}")
+        return 2
+    return 0
 
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -259,10 +270,8 @@ def merge_command(
     path: Path, output: Path, base: str | None, dtype: str, check: bool, repository: str | None, public: bool
 ) -> int:
     """``openrlhf-ktae merge``; returns the exit code. Input errors are printed as one sentence."""
-    from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=True)
-    try:
+    def work(console: Console) -> None:
         if dtype not in _DTYPES:
             raise MergeError(f"--dtype: got {dtype}, expected {', '.join(_DTYPES)}")
         checkpoint = merge(path, output, base, _DTYPES[dtype])
@@ -271,8 +280,6 @@ def merge_command(
             difference = verify(checkpoint, output, base)
             console.print(f"Loaded again: log-probabilities differ by {difference:.2g} nats at most")
         if repository:
-            console.print(f"Uploaded to {push(output, repository, private=not public)}")
-    except ValueError as error:
-        Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"error {error}")
-        return 2
-    return 0
+            _push(console, output, repository, public)
+
+    return _guarded(work)

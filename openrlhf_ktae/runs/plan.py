@@ -12,7 +12,8 @@ from openrlhf_ktae.files import write_json
 from openrlhf_ktae.recipe import RunConfig, resolve
 from openrlhf_ktae.run_folder import FORMAT, RunFolder, git_commit, installed_versions, now
 from openrlhf_ktae.runs.batch_sizes import BatchPlan
-from openrlhf_ktae.runs.preflight import check_batches, local_files, preflight
+from openrlhf_ktae.runs.preflight import check_batches, preflight
+from openrlhf_ktae.runs.prompt_files import local_files
 from openrlhf_ktae.runs.terminal import say
 from openrlhf_ktae.runs.tracking import check_tracking
 
@@ -42,6 +43,8 @@ def plan_run(recipe: Path, overrides: list[str], resume: Path | None) -> Plan:
         resume = resume.resolve()  # runs/latest is a link, which the run sets anew
         overrides = list({o.partition("=")[0]: o for o in _overrides_before(RunFolder(resume)) + overrides}.values())
     config = resolve(recipe, overrides)
+    if resume:
+        _check_recipe_before(RunFolder(resume), config)
     folder = RunFolder(resume or _new_folder(config))
     batches = check_batches(config, folder.path)
     check_tracking(config)
@@ -68,6 +71,16 @@ def _overrides_before(folder: RunFolder) -> list[str]:
     if overrides := run.get("overrides", []):
         say(f"# Resuming with the run's own --set: {shlex.join(overrides)}")
     return overrides
+
+
+def _check_recipe_before(folder: RunFolder, config: RunConfig) -> None:
+    # By name: the checkout may stand elsewhere by now.
+    before = folder.read()["recipe"]
+    if Path(before).name != Path(config.recipe).resolve().name:
+        raise ValueError(
+            f"--resume: {folder.path} was started from {before}, not from {config.recipe}; name that recipe (options "
+            "change with --set), or start a new run"
+        )
 
 
 def print_plan(plan: Plan) -> None:

@@ -1,24 +1,23 @@
 """Checks before any actor starts: what would fail minutes later, or silently, fails here with one clear sentence."""
 
 import importlib.util
-import json
 import os
-from collections.abc import Iterator
+import traceback
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from openrlhf_ktae.advantage.term import NEEDS, TERM
+from openrlhf_ktae.hub import hub_problem
 from openrlhf_ktae.losses.loss import LOSS
 from openrlhf_ktae.openrlhf_options import check as check_openrlhf
 from openrlhf_ktae.openrlhf_options import parse, to_argv
 from openrlhf_ktae.plugins import section_of
 from openrlhf_ktae.recipe import PACKAGE, RunConfig
-from openrlhf_ktae.reward.rollouts import check_labels
 from openrlhf_ktae.runs.batch_sizes import BatchPlan, batch_plan
+from openrlhf_ktae.runs.prompt_files import check_prompt_files
 
 REWARD_FILE = PACKAGE / "tasks" / "reward.py"
-_DATA_SUFFIXES = (".json", ".jsonl", ".csv", ".parquet", ".arrow")
 
 
 class PreflightError(ValueError):
@@ -43,9 +42,10 @@ def preflight(config: RunConfig, run_dir: Path) -> SimpleNamespace:
             "flash-attn (bash scripts/setup.sh --gpu --flash-attn)"
         )
     check_model("actor.model_name_or_path", args.actor.model_name_or_path)
-    first_row = check_prompts("data.prompt_dataset", args.data.prompt_dataset, args, config)
+    decode_label = config.make_task().decode_label if uses_our_verifier(args) else None
+    first_row = check_prompt_files("data.prompt_dataset", args.data.prompt_dataset, args, decode_label)
     if args.eval.dataset:
-        check_prompts("eval.dataset", args.eval.dataset, args, config)
+        check_prompt_files("eval.dataset", args.eval.dataset, args, decode_label)
     check_reward_source(config, args, settings.get("reward.remote_url"), first_row)
     return args
 
@@ -147,66 +147,8 @@ def check_model(option: str, name: str | None) -> None:
         return
     if path.exists() or path.is_absolute() or name.startswith(".") or name.count("/") != 1:
         raise PreflightError(f"{option}: {name} is no model folder (looked in {Path.cwd()})")
-    from transformers import AutoConfig
-
-    try:
-        AutoConfig.from_pretrained(name)
-    except OSError as error:
-        reason = str(error).split("\n")[0]
-        raise PreflightError(
-            f"{option}: {name} is neither a folder nor a model the hub gives us ({reason}); "
-            "check the name and the network, or name a local folder"
-        ) from None
-
-
-def local_files(datasets: str) -> Iterator[Path]:
-    """The local files and folders of a comma-separated dataset option; hub names are left to OpenRLHF."""
-    for name in datasets.split(","):
-        path = Path(name.strip().split("@")[0])
-        if path.suffix in _DATA_SUFFIXES or path.is_dir() or path.is_absolute() or name.strip().startswith("."):
-            yield path
-
-
-def check_prompts(option: str, datasets: str | None, args: SimpleNamespace, config: RunConfig) -> dict[str, Any] | None:
-    """Every local prompt file exists, has the named columns and labels that the grader can read.
-
-    Returns the first row of the first JSON-lines file, or None.
-    """
-    if not datasets:
-        raise PreflightError(f"{option}: not set; name a prompt set (see `openrlhf-ktae data --help`)")
-    first: dict[str, Any] | None = None
-    for path in local_files(datasets):
-        if not path.exists():
-            raise PreflightError(f"{option}: {path} does not exist (looked in {Path.cwd()}); see `openrlhf-ktae data`")
-        if path.suffix == ".jsonl":
-            rows = list(_json_lines(option, path))
-            _check_rows(option, path, rows, args, config)
-            first = first or rows[0]
-    return first
-
-
-def _json_lines(option: str, path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError as error:
-                raise PreflightError(f"{option}: {path} line {number} is not JSON: {error}") from None
-
-
-def _check_rows(option: str, path: Path, rows: list[dict[str, Any]], args: SimpleNamespace, config: RunConfig) -> None:
-    if not rows:
-        raise PreflightError(f"{option}: {path} is empty")
-    for key_option in ("input_key", "label_key"):
-        key = getattr(args.data, key_option)
-        if key and key not in rows[0]:
-            columns = ", ".join(sorted(rows[0]))
-            raise PreflightError(f"data.{key_option}: {key!r} is no column of {path} (columns: {columns})")
-    if args.data.label_key and uses_our_verifier(args):
-        try:
-            check_labels([row[args.data.label_key] for row in rows], config.make_task().decode_label)
-        except ValueError as error:
-            raise PreflightError(f"{option}: {path}: {error}") from None
+    if problem := hub_problem(name):
+        raise PreflightError(f"{option}: {name} is no folder (looked in {Path.cwd()}), and {problem}")
 
 
 def uses_our_verifier(args: SimpleNamespace) -> bool:
@@ -238,7 +180,11 @@ def check_reward_source(
     spec = importlib.util.spec_from_file_location("reward_func", path)
     assert spec is not None and spec.loader is not None  # true of every existing .py path
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever is wrong in a user's file: a typo, a package that is not there
+        place = error.lineno if isinstance(error, SyntaxError) else traceback.extract_tb(error.__traceback__)[-1].lineno
+        raise PreflightError(f"reward.remote_url: {path}, line {place}, cannot be imported: {error!r}") from error
     if not hasattr(module, "reward_func"):
         raise PreflightError(f"reward.remote_url: {path} defines no reward_func(queries, prompts, labels)")
     prompt = str((row or {}).get(args.data.input_key, ""))

@@ -72,9 +72,9 @@ def test_missing_columns_files_and_revisions_say_what_to_do(tmp_path):
         read_source(path)
     with pytest.raises(ValueError, match="full commit hash"):
         read_source("owner/name@main")
-    with pytest.raises(ValueError, match=r"got suffix '.csv'"):
-        (tmp_path / "x.csv").write_text("problem,answer\n")
-        read_source(tmp_path / "x.csv")
+    with pytest.raises(ValueError, match=r"got suffix '.txt'"):
+        (tmp_path / "x.txt").write_text("problem,answer\n")
+        read_source(tmp_path / "x.txt")
     with pytest.raises(ValueError, match="format: got 'csv', expected one of columns, math, gsm8k, dapo"):
         read_source(path, "csv")  # pyright: ignore[reportArgumentType]
 

@@ -15,6 +15,8 @@ ALLOWED = {
     "config": set(),
     "openrlhf_options": set(),
     "files": set(),
+    "hub": set(),
+    "table_files": set(),
     "ray_address": set(),
     "cpu_vllm": set(),
     "intervals": set(),
@@ -27,11 +29,13 @@ ALLOWED = {
     "losses": {"config", "plugins", "losses"},
     "adapters": {"advantage"},
     "reward": {"config", "reward"},
-    "tasks": {"config", "files", "plugins", "reward", "tasks"},
+    "tasks": {"config", "files", "table_files", "plugins", "reward", "tasks"},
     "report": {"config", "checkpoints", "files", "intervals", "run_folder", "advantage", "report"},
     "runs": {
         "config",
         "files",
+        "hub",
+        "table_files",
         "openrlhf_options",
         "plugins",
         "recipe",
@@ -62,7 +66,18 @@ ALLOWED = {
         "training",
     },
     "cli": {"config", "recipe", "advantage", "reward", "tasks", "report", "runs"},
-    "eval": {"config", "cpu_vllm", "files", "intervals", "ray_address", "reward", "tasks", "eval"},
+    "eval": {
+        "config",
+        "cpu_vllm",
+        "files",
+        "hub",
+        "table_files",
+        "intervals",
+        "ray_address",
+        "reward",
+        "tasks",
+        "eval",
+    },
 }
 STACK = {"ray", "vllm", "deepspeed", "openrlhf"}
 MAY_IMPORT_STACK = {"training": STACK, "runs": {"deepspeed"}, "eval": {"ray", "vllm"}}

@@ -90,7 +90,7 @@ def test_a_folder_without_a_configuration_is_no_model(check, tmp_path):
 
 def test_a_model_that_the_hub_does_not_give_is_refused(check, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(PreflightError, match="nobody/nothing is neither a folder nor a model the hub gives us"):
+    with pytest.raises(PreflightError, match=r"nobody/nothing is no folder .* not in the hub's cache"):
         check("actor.model_name_or_path=nobody/nothing")
 
 
@@ -98,14 +98,14 @@ def test_a_model_that_the_hub_does_not_give_is_refused(check, monkeypatch):
     ("content", "message"),
     [
         ("", "is empty"),
-        ('{"input": "1+1=", "label": "2"}\n{"input"', "line 2 is not JSON"),
+        ('{"input": "1+1=", "label": "2"}\n{"input"', "line 2: not JSON"),
         ('{"input": "1+1=", "label": "2"}\n{"input": "1+2=", "label": ""}\n', "row 2|rows? .*2"),
     ],
 )
 def test_a_damaged_prompt_set_is_named_with_its_line(check, tmp_path, content, message):
     path = tmp_path / "damaged.jsonl"
     path.write_text(content)
-    with pytest.raises(PreflightError, match=message):
+    with pytest.raises(ValueError, match=message):
         check(f"data.prompt_dataset={path}")
 
 
@@ -124,6 +124,19 @@ def test_a_reward_source_that_would_fail_in_silence_is_refused(check, tmp_path, 
 
 def test_scores_are_needed_by_ktae_only(check, tmp_path):
     check(reward_file(tmp_path, "return {'rewards': torch.zeros(1)}"), "advantage.terms=[]")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def reward_func(:\n", r"rewards\.py, line 1, cannot be imported: SyntaxError"),
+        ("import torch\nimport no_such_package\n", r"rewards\.py, line 2, cannot be imported: ModuleNotFoundError"),
+    ],
+)
+def test_a_reward_file_that_cannot_be_imported_is_named_with_its_line(check, tmp_path, text, message):
+    (tmp_path / "rewards.py").write_text(text)
+    with pytest.raises(PreflightError, match=message):
+        check(f"reward.remote_url={tmp_path / 'rewards.py'}")
 
 
 def test_a_file_without_a_reward_function_is_refused(check, tmp_path):

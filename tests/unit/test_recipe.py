@@ -102,6 +102,13 @@ def test_missing_and_malformed_files_are_named(project, tmp_path):
         resolve(folder)
 
 
+@pytest.mark.parametrize("name", ["quickstart", "quickstrat", "recipes/quickstrat"])
+def test_a_recipe_that_is_not_there_is_compared_with_those_that_are(name, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[2])
+    with pytest.raises(RecipeError, match=r"does not exist .*did you mean recipes/quickstart\?"):
+        resolve(Path(name))
+
+
 def test_placeholders_become_paths(project, tmp_path):
     folder = project({"ckpt.path": "${run}/checkpoints", "reward.remote_url": "${package}/reward/math_reward.py"})
     settings = resolve(folder).openrlhf_settings(tmp_path / "run")

@@ -17,7 +17,15 @@ def run(tmp_path):
     (folder.path / "checkpoints" / "_actor" / "global_step10").mkdir(parents=True)
     (folder.path / "checkpoints" / "_actor" / "latest").write_text("global_step10")
     config = {"openrlhf": {"ckpt.path": str(folder.path / "checkpoints")}}
-    write_json(folder.run_json, {"format": FORMAT, "overrides": ["ktae.scale=0", "train.seed=7"], "config": config})
+    write_json(
+        folder.run_json,
+        {
+            "format": FORMAT,
+            "recipe": "/elsewhere/recipes/quickstart",
+            "config": config,
+            "overrides": ["ktae.scale=0", "train.seed=7"],
+        },
+    )
     (tmp_path / "latest").symlink_to("run")
     return folder
 
@@ -45,3 +53,9 @@ def test_what_cannot_be_resumed_is_refused_before_anything_is_changed(run, harm,
     assert train_command(QUICKSTART, [], dry_run=False, resume=run.path) == 2
     assert message in " ".join(capsys.readouterr().err.split())
     assert sorted(path.read_bytes() for path in run.path.rglob("*") if path.is_file()) == before
+
+
+def test_a_run_does_not_go_on_with_another_recipe(run, capsys):
+    assert train_command(QUICKSTART.parent / "cpu_grpo_ktae", [], dry_run=True, resume=run.path) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "was started from /elsewhere/recipes/quickstart, not from" in said

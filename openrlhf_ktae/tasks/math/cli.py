@@ -10,7 +10,7 @@ import typer
 def data(
     output: Annotated[Path, typer.Argument(help="JSON-lines file to write (input, label, datasource).")],
     source: Annotated[
-        str | None, typer.Option(help="Problems: .jsonl, .json or .parquet, a folder of them, or OWNER/NAME@COMMIT.")
+        str | None, typer.Option(help="Problems: .jsonl, .json, .csv, .parquet, a folder of them or OWNER/NAME@COMMIT.")
     ] = None,
     format: Annotated[str, typer.Option(help="Shape of the source: columns, math, gsm8k or dapo.")] = "columns",
     problem_column: Annotated[str, typer.Option(help="Column of the problem (format columns).")] = "problem",

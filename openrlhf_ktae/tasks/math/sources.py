@@ -1,18 +1,17 @@
 """Problem sets as they are published or kept locally, read into one shape."""
 
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from openrlhf_ktae.reward.answer import find_answer
+from openrlhf_ktae.table_files import SUFFIXES, read_rows
 from openrlhf_ktae.tasks.math.benchmarks import answers_of
 
 Format = Literal["columns", "math", "gsm8k", "dapo"]
 
-_SUFFIXES = (".jsonl", ".json", ".parquet")
 _DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "state.json")
 """Files of the Hub and of `datasets` that describe a set and hold no rows."""
 _SPLITS = {
@@ -43,7 +42,7 @@ def read_source(
     r"""The problems of a source, in file order.
 
     Args:
-        path: a .jsonl, .json (a list) or .parquet file, a folder of such files (read in name order), or
+        path: a .jsonl, .json (a list), .csv or .parquet file, a folder of such files (read in name order), or
             ``owner/name@commit`` of a Hub dataset.
         format: ``columns``: the two columns named here; ``math``: MATH (``problem``, the answer boxed in ``solution``,
             ``level``); ``gsm8k``: GSM8K (``question``, ``answer`` after ``####``); ``dapo``: DAPO-Math-17k (the user
@@ -109,46 +108,28 @@ def _rows(path: str, split: str) -> Iterator[dict[str, Any]]:
     if location.is_dir():
         yield from _folder_rows(location, split)
     elif location.is_file():
-        yield from _file_rows(location)
+        yield from read_rows(location)
     else:
         yield from _folder_rows(_hub_folder(path), split)
 
 
 def _folder_rows(folder: Path, split: str) -> Iterator[dict[str, Any]]:
-    found = (file for file in folder.rglob("*") if file.suffix in _SUFFIXES and file.name not in _DESCRIPTIONS)
+    found = (file for file in folder.rglob("*") if file.suffix in SUFFIXES and file.name not in _DESCRIPTIONS)
     files = {file: _splits_of(file.relative_to(folder)) for file in sorted(found)}
     if not files:
-        raise ValueError(f"{folder}: no {', '.join(_SUFFIXES)} file in it")
+        raise ValueError(f"{folder}: no {', '.join(SUFFIXES)} file in it")
     wanted = [file for file, splits in files.items() if split == "all" or not splits or split in splits]
     if not wanted:
         known = ", ".join(sorted(set().union(*files.values())))
         raise ValueError(f"{folder}: split: no file of {split!r}; found {known}")
     for file in wanted:
-        yield from _file_rows(file)
+        yield from read_rows(file)
 
 
 def _splits_of(path: Path) -> set[str]:
     """The splits that a path names as a word: ``main/train-00000.parquet`` is ``train``."""
     words = re.findall("[a-z]+", path.with_suffix("").as_posix().lower())
     return {_SPLITS[word] for word in words if word in _SPLITS}
-
-
-def _file_rows(file: Path) -> Iterable[dict[str, Any]]:
-    if file.suffix == ".parquet":
-        import pyarrow.parquet
-
-        return pyarrow.parquet.read_table(file).to_pylist()
-    if file.suffix not in _SUFFIXES:
-        raise ValueError(f"{file}: got suffix {file.suffix!r}, expected one of {', '.join(_SUFFIXES)}")
-    text = file.read_text(encoding="utf-8")
-    try:
-        # Never splitlines(): it also splits at the line separators that JSON allows inside of strings.
-        rows = json.loads(text) if file.suffix == ".json" else [json.loads(x) for x in text.split("\n") if x.strip()]
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file}: not valid JSON: {error}") from None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ValueError(f"{file}: expected one object per row")
-    return rows
 
 
 def _hub_folder(path: str) -> Path:

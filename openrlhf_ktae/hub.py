@@ -1,0 +1,57 @@
+"""The Hugging Face Hub, asked once and answered in a sentence: its own loaders try for half a minute, noisily."""
+
+from pathlib import Path
+
+_SECONDS = 10.0
+
+
+def hub_problem(model: str) -> str | None:
+    """Why a Hub model cannot be had, as a sentence with the way out; None where it is cached or the hub has it."""
+    import httpx
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
+
+    try:
+        if isinstance(try_to_load_from_cache(model, "config.json"), str):
+            return None
+        HfApi().model_info(model, timeout=_SECONDS)
+    except GatedRepoError:
+        return "the hub wants its terms accepted first: open its page there, then log in here (hf auth login)"
+    except (HFValidationError, RepositoryNotFoundError):
+        return "the hub has no such model; check the name, or log in if it is private (hf auth login)"
+    except OfflineModeIsEnabled:
+        return "not in the hub's cache here, and HF_HUB_OFFLINE is set; name a local folder, or unset it to download"
+    except (httpx.HTTPError, OSError) as error:
+        return (
+            f"not in the hub's cache here, and the hub does not answer ({_reason(error)}); check the network, or name "
+            "a local folder"
+        )
+    return None
+
+
+def push(folder: Path, repository: str, private: bool = True) -> str:
+    """Uploads a model folder, with the token of HF_TOKEN or `hf auth login`; returns its address.
+
+    Raises:
+        ValueError: no model in the folder, or the hub did not take it; the folder stays as it is.
+    """
+    import httpx
+    from huggingface_hub import HfApi
+
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"push: {folder} holds no config.json; name a folder that `openrlhf-ktae merge` made")
+    api = HfApi()
+    try:
+        address = api.create_repo(repository, private=private, exist_ok=True)
+        api.upload_folder(repo_id=repository, folder_path=str(folder), commit_message="Add merged weights")
+    except (httpx.HTTPError, OSError, ValueError) as error:
+        public = "" if private else " --public"
+        raise ValueError(
+            f"push: the hub did not take {folder} ({_reason(error)}); it is complete here. Check the network and the "
+            f"token (HF_TOKEN or `hf auth login`), then: openrlhf-ktae push {folder} {repository}{public}"
+        ) from None
+    return str(address)
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

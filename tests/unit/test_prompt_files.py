@@ -1,0 +1,73 @@
+"""Prompt sets of every format are read before anything starts."""
+
+import csv
+import json
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from openrlhf_ktae.runs.prompt_files import check_prompt_files
+from openrlhf_ktae.table_files import read_rows
+
+ARGS = SimpleNamespace(data=SimpleNamespace(input_key="input", label_key="label"))
+GOOD = [{"input": "1+1=", "label": "2"}, {"input": "1+2=", "label": "025"}]
+
+
+def write(path, rows):
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows))
+    elif path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    return path
+
+
+def decode(label):
+    if not label:
+        raise ValueError("no answer")
+    return label
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".parquet"])
+def test_every_format_is_read_as_it_is_written_and_checked(tmp_path, suffix):
+    path = write(tmp_path / f"set{suffix}", GOOD)
+    assert read_rows(path) == GOOD
+    assert check_prompt_files("data.prompt_dataset", str(path), ARGS, decode) == GOOD[0]
+    write(path, [{"question": "1+1=", "label": "2"}])
+    with pytest.raises(ValueError, match=r"data\.input_key: 'input' is no column .*columns: label, question"):
+        check_prompt_files("data.prompt_dataset", str(path), ARGS, decode)
+    write(path, [*GOOD, {"input": "1+3=", "label": ""}])
+    with pytest.raises(ValueError, match=r"data\.prompt_dataset: .*row 3: no answer"):
+        check_prompt_files("data.prompt_dataset", str(path), ARGS, decode)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet"])
+def test_a_row_without_a_column_is_named(tmp_path, suffix):
+    path = write(tmp_path / f"set{suffix}", [*GOOD, {"input": "1+3=", "label": None}])
+    with pytest.raises(ValueError, match=r"1 of 3 rows without 'label' \(rows 3\)"):
+        check_prompt_files("eval.dataset", str(path), ARGS, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", '{"input": "1"}\n{"input": ', "line 2: not JSON .*column"),
+        ("a.json", '[{"input": "1"},\n{"input": ]', "line 2: not JSON .*column 11"),
+        ("a.json", '{"input": "1"}', "holds an object, expected a list"),
+        ("a.jsonl", '{"input": "1"}\n[1]', "row 2: a list, expected an object"),
+        ("a.parquet", "text", "not Parquet"),
+        ("a.txt", "text", r"got suffix '\.txt', expected one of \.jsonl"),
+    ],
+)
+def test_a_damaged_file_is_named_with_its_line(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=message):
+        read_rows(tmp_path / name)
