@@ -8,6 +8,20 @@ import typer
 from openrlhf_ktae.report.cli import report
 from openrlhf_ktae.tasks.math.cli import data
 
+
+def _complete_recipe(incomplete: str) -> list[str]:
+    from openrlhf_ktae.recipe import known_recipes
+
+    recipes = [str(recipe) for recipe in known_recipes() if str(recipe).startswith(incomplete)]
+    return recipes or [str(path) for path in sorted(Path().glob(f"{incomplete}*")) if incomplete]
+
+
+def _complete_assignment(incomplete: str) -> list[str]:
+    from openrlhf_ktae.runs.options import all_options
+
+    return [f"{option.name}=" for option in all_options() if option.name.startswith(incomplete)]
+
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
@@ -22,10 +36,17 @@ def main() -> None:
 
 @app.command()
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe's folder or its recipe.yaml.")],
+    recipe: Annotated[
+        Path, typer.Argument(help="A recipe's folder or its recipe.yaml.", autocompletion=_complete_recipe)
+    ],
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Overrides an option; may be given several times."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Overrides an option; may be given several times.",
+            autocompletion=_complete_assignment,
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved configuration and OpenRLHF's command line, then stop.")
@@ -38,12 +59,30 @@ def train(
     raise typer.Exit(train_command(recipe, overrides or [], dry_run, resume))
 
 
+@app.command("options")
+def list_options(
+    word: Annotated[str | None, typer.Argument(help="Part of a name or a meaning; all options if not given.")] = None,
+) -> None:
+    """List options, ours and OpenRLHF's: default, meaning, and which recipe sets it to what."""
+    from openrlhf_ktae.runs.options import options_command
+
+    raise typer.Exit(options_command(word))
+
+
 @app.command()
 def doctor(
-    recipe: Annotated[Path | None, typer.Argument(help="A recipe to check too: batches, steps, GPU memory.")] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Argument(help="A recipe to check too: batches, steps, GPU memory.", autocompletion=_complete_recipe),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Overrides an option; may be given several times."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Overrides an option; may be given several times.",
+            autocompletion=_complete_assignment,
+        ),
     ] = None,
 ) -> None:
     """Say what is installed, whether it goes together, and whether a recipe fits this machine."""
