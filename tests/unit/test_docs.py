@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from eval.options import RunOptions as RunProtocol
 from openrlhf_ktae.advantage import KtaeConfig
 from openrlhf_ktae.config import AdvantageOptions, PolicyLossOptions, RewardConfig, RunOptions, TaskOptions
+from openrlhf_ktae.runs.options import all_options
 from openrlhf_ktae.tasks import TASKS
 from openrlhf_ktae.tasks.task import TASK
 
@@ -52,3 +54,48 @@ def test_links_lead_to_files_and_headings(document):
             headings = re.findall(r"^#+ (.+)$", file.read_text(), flags=re.MULTILINE)
             slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
             assert anchor in slugs, target
+
+
+SECTION_OF_DOCUMENT = {"estimator": "ktae", "grading": "grader", "runs": "run", "tasks": "arithmetic"}
+"""The section of options that a table names without it."""
+
+
+def documented_defaults() -> list[tuple[str, str, str]]:
+    """(document, option, default as it is written) of every row of every table with a column `default`."""
+    found = []
+    for document in ROOT.glob("docs/*.md"):
+        for table in re.findall(r"(?:^\|.*\n)+", document.read_text(), flags=re.MULTILINE):
+            lines = [line.strip().strip("|") for line in table.splitlines()]
+            header, _, *rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)] for line in lines]
+            if len(header) < 2 or header[1] != "default":
+                continue
+            section = SECTION_OF_DOCUMENT.get(document.stem)
+            for cells in rows:
+                names = re.findall(r"`([\w.]+)`", cells[0])
+                defaults = cells[1].replace("`", "").split(", ") if len(names) > 1 else [cells[1].replace("`", "")]
+                if cells[1]:  # else another document has it
+                    full = [name if "." in name or section is None else f"{section}.{name}" for name in names]
+                    found += [(document.stem, *pair) for pair in zip(full, defaults, strict=True)]
+    return found
+
+
+def test_documented_defaults_are_those_of_the_models():
+    defaults = {option.name: option.default for option in all_options()}
+    documented = documented_defaults()
+    assert len(documented) > 30 and {document for document, *_ in documented} >= set(SECTION_OF_DOCUMENT)
+    wrong = []
+    for document, name, text in documented:
+        default = defaults[name]
+        said = {"empty": "", "()": (), "true": True, "false": False}.get(text, text.replace("<task>", "arithmetic"))
+        same = float(text) == default if isinstance(default, float) else said == default or text == str(default)
+        wrong += [] if same else [f"{document}: {name} is {default!r}, not {text}"]
+    assert wrong == []
+
+
+def test_the_documented_protocol_of_the_evaluation_is_its_default():
+    text = " ".join((ROOT / "docs" / "evaluation.md").read_text().split())
+    assert (RunProtocol.temperature, RunProtocol.n, RunProtocol.dtype) == (0.0, 1, "bfloat16")
+    assert (
+        f"template `{RunProtocol.template}`, greedy, one sample, {RunProtocol.max_tokens} new tokens, "
+        f"{RunProtocol.max_model_len} tokens of prompt and response, bfloat16, seed {RunProtocol.seed}"
+    ) in text
