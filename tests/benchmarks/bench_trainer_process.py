@@ -1,0 +1,221 @@
+"""Seconds and memory of the trainer process's part of a step, OpenRLHF alone beside ours. Start it with --help.
+
+Everything is real but the neural networks: Ray, OpenRLHF's generator, experience maker, trainer and actor groups, and
+ours in their places. The engines' responses lie in the object store before the step; the policy workers answer at once.
+"""
+
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated, Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT)]
+os.environ["PYTHONPATH"] = os.pathsep.join([*sys.path[:2], os.environ.get("PYTHONPATH", "")])
+os.environ |= {"RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+from openrlhf_ktae.training import cpu  # noqa: E402
+
+cpu.install()
+
+import openrlhf.trainer.ppo_trainer as ppo_trainer  # noqa: E402
+import ray  # noqa: E402
+import stand_ins  # noqa: E402
+import torch  # noqa: E402
+import typer  # noqa: E402
+from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker  # noqa: E402
+from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+
+from openrlhf_ktae.advantage.estimator import values  # noqa: E402
+from openrlhf_ktae.openrlhf_options import check, to_argv  # noqa: E402
+from openrlhf_ktae.recipe import resolve  # noqa: E402
+from openrlhf_ktae.training.options import TrainingOptions  # noqa: E402
+from openrlhf_ktae.training.samples_generator import Generator  # noqa: E402
+from openrlhf_ktae.training.trainer import _Training  # noqa: E402
+
+AROUND, KERNEL = "KTAE: what is around the estimator", "KTAE: the estimator"
+RECIPE = ROOT / "recipes" / "grpo_ktae_qwen2.5_math_7b"
+WARM_UP_PROMPTS = 8
+
+
+class _OpenRLHF(ppo_trainer.BasePPOTrainer):
+    """OpenRLHF's trainer, without the data sets that its subclass reads."""
+
+
+class _Ours(_Training, _OpenRLHF):
+    """What stands in its place."""
+
+
+class Clock:
+    """Seconds by part; a part inside another one is taken out of it."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._inside: list[float] = []
+
+    def wrap(self, owner: Any, name: str, part: str) -> None:
+        """Counts the calls of ``owner.name`` as ``part``."""
+        function = getattr(owner, name)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            self._inside.append(0.0)
+            start = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                whole = time.perf_counter() - start
+                self.seconds[part] += whole - self._inside.pop()
+                if self._inside:
+                    self._inside[-1] += whole
+
+        setattr(owner, name, timed)
+
+
+class PeakMemory:
+    """The most anonymous memory of this process (without Ray's shared memory) while the block runs."""
+
+    def __enter__(self) -> "PeakMemory":
+        self.before = self.peak = _anonymous_bytes()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.005):
+            self.peak = max(self.peak, _anonymous_bytes())
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+def _anonymous_bytes() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) * 1024
+
+
+def _arguments() -> tuple[Any, SimpleNamespace]:
+    config = resolve(RECIPE, [])
+    settings = {name: value for name, value in config.openrlhf.items() if "${" not in str(value)}
+    return config, check(to_argv(settings | {"reward.remote_url": "reward.py"}))
+
+
+class TrainerProcess:
+    """One side of the comparison, in a process of its own."""
+
+    def __init__(self, ours: bool, workers: list[Any], responses: dict[str, Any]) -> None:
+        torch.set_num_threads(1)
+        config, self._args = _arguments()
+        self._args.actor.num_nodes, self._args.actor.num_gpus_per_node = 1, len(workers)
+        self._folder = Path(tempfile.mkdtemp())
+        strategy, words = SimpleNamespace(args=self._args), stand_ins.Words()
+        run = config.run.model_copy(update={"rollout_log_steps": 2})  # step 1 warms up, the next are not logged, logged
+        sections = {name: options.model_dump() for name, options in config.sections.items()}
+        options = {"options": TrainingOptions(str(self._folder), run, sections)} if ours else {}
+        engines = [stand_ins.Engine(responses)]
+        self._trainer: Any = (_Ours if ours else _OpenRLHF)(
+            strategy, stand_ins.policy_group(workers), None, None, None, engines, words, **options
+        )
+        prompts = stand_ins.Prompts(list(responses))
+        self._generator = (Generator if ours else SamplesGenerator)(strategy, prompts, None, words, engines, **options)
+        self._clock = Clock()
+        maker = self._trainer.experience_maker
+        places = [
+            (self._generator, "generate_samples", "responses become experiences"),
+            (maker, "split_rollout_samples", "packing into micro batches"),
+            (maker, "make_experience", "log-probabilities: sending and waiting"),
+            (RemoteExperienceMaker, "compute_advantages_and_returns", "rollout-level advantages"),
+            (self._trainer, "_compute_rollout_stats", "statistics, metrics, rollout log"),
+            (self._trainer.actor_model_group, "async_run_method_batch", "writing to Ray's store"),
+            (ppo_trainer, "balance_experiences", "balancing over workers"),
+        ]
+        if ours:
+            places += [(maker, "compute_advantages_and_returns", AROUND), (values, "key_token_values", KERNEL)]
+        for place in places:
+            self._clock.wrap(*place)
+
+    def step(self, prompts: int, number: int) -> dict[str, Any]:
+        """One step: generator, trainer and the sending; seconds and bytes by part. An odd number is not logged."""
+        self._args.rollout.batch_size = prompts
+        self._generator._dataloader_iter, self._generator._sample_buffer = iter(self._generator.prompts_dataloader), []
+        self._clock.seconds.clear()
+        with PeakMemory() as memory:
+            start = time.perf_counter()
+            samples, *_ = self._generator.generate_samples(max_len=4096, max_new_tokens=3072)
+            self._trainer.train_step(samples, number - 1)
+            seconds = time.perf_counter() - start
+        parts = dict(self._clock.seconds)
+        parts["the rest"] = seconds - sum(parts.values())
+        return {"seconds": seconds, "parts": parts, "peak_bytes": memory.peak - memory.before}
+
+    def log_bytes(self) -> int:
+        """Size of the rollout log of the last logged step, once it is complete."""
+        getattr(self._trainer, "finish_log", lambda: None)()
+        newest = max(path.name[:10] for path in self._folder.glob("rollouts/*.parquet"))
+        return sum(path.stat().st_size for path in self._folder.glob(f"rollouts/{newest}*"))
+
+
+def _table(openrlhf: dict[str, Any], ours: dict[str, Any], logged: dict[str, Any]) -> Table:
+    table = Table("part", title="seconds of the trainer process")
+    for column in ("OpenRLHF", "ours", "ours, logged step"):
+        table.add_column(column, justify="right")
+    for part in logged["parts"]:
+        found = [side["parts"].get(part) for side in (openrlhf, ours, logged)]
+        table.add_row(part, *("-" if seconds is None else f"{seconds:.2f}" for seconds in found))
+    table.add_section()
+    table.add_row("whole step", *(f"{side['seconds']:.2f}" for side in (openrlhf, ours, logged)))
+    table.add_row("most memory, GiB", *(f"{side['peak_bytes'] / 2**30:.2f}" for side in (openrlhf, ours, logged)))
+    return table
+
+
+def main(
+    prompts: Annotated[int, typer.Option(help="Prompts of a step; the paper's batch has 1024.", min=1)] = 128,
+    workers: Annotated[int, typer.Option(help="Policy workers that the batch is sent to.", min=1)] = 2,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
+) -> None:
+    """Time a step of the trainer process at the settings of the published 7 B recipe, 16 rollouts a prompt."""
+    ray.init(
+        address="local", num_cpus=workers + 1, include_dashboard=False,
+        object_store_memory=2**28 + prompts * 9 * 2**20,
+        log_to_driver=False, runtime_env={"worker_process_setup_hook": "openrlhf_ktae.training.cpu.install"},
+    )  # fmt: skip
+    responses = stand_ins.put_responses(max(prompts, WARM_UP_PROMPTS), 16)
+    policy = [ray.remote(stand_ins.PolicyWorker).remote() for _ in range(workers)]
+    sides = {}
+    for ours in (False, True):
+        side = ray.remote(TrainerProcess).remote(ours, policy, responses)
+        ray.get(side.step.remote(WARM_UP_PROMPTS, 1))
+        sides[ours] = [ray.get(side.step.remote(prompts, number)) for number in ((3, 4) if ours else (3,))]
+        log_bytes = ray.get(side.log_bytes.remote()) if ours else 0
+        ray.kill(side)
+    (openrlhf,), (unlogged, logged) = sides[False], sides[True]
+    kernel = unlogged["parts"][KERNEL]
+    figures = {
+        "prompts": prompts,
+        "openrlhf_seconds": openrlhf["seconds"],
+        "ours_seconds": unlogged["seconds"],
+        "ktae_seconds": unlogged["parts"][AROUND] + kernel,
+        "kernel_seconds": kernel,
+        "blocking_log_seconds": logged["seconds"] - unlogged["seconds"],
+        "log_bytes": log_bytes,
+        "extra_bytes": max(unlogged["peak_bytes"] - openrlhf["peak_bytes"], 0),
+        "parts": {"openrlhf": openrlhf["parts"], "ours": unlogged["parts"], "ours_logged": logged["parts"]},
+    }
+    console = Console(width=110)
+    console.print(_table(openrlhf, unlogged, logged))
+    console.print({name: value for name, value in figures.items() if name != "parts"})
+    if json_file:
+        json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)
