@@ -120,7 +120,8 @@ def _checked(name: str, found: Any, batch: RolloutBatch, before: Tensor) -> Tens
         what = f"{found.dtype} of shape {tuple(found.shape)}" if hasattr(found, "shape") else type(found).__name__
         raise ValueError(f"advantage.terms: {name} returned {what}, expected floats of shape {tuple(before.shape)}")
     after = found.to(before.dtype).where(batch.mask, before)
-    if not after.isfinite().all():
+    lowest, highest = after.aminmax() if after.numel() else (after.sum(), after.sum())  # NaN if one of them is
+    if not (lowest.isfinite() and highest.isfinite()):
         bad = (~after.isfinite()).nonzero()[0].tolist()
         raise ValueError(
             f"advantage.terms: {name} gives {after[tuple(bad)].item()} for token {bad[1]} of rollout {bad[0]} in step "

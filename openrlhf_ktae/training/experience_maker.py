@@ -8,6 +8,7 @@ from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
 
 from openrlhf_ktae.advantage.batch import RolloutBatch
 from openrlhf_ktae.advantage.term import Outcome, apply_terms
+from openrlhf_ktae.training import returns
 from openrlhf_ktae.training.options import TrainingOptions
 from openrlhf_ktae.training.rollout_batch import gather, gather_advantages, scatter_advantages
 
@@ -59,6 +60,12 @@ class ExperienceMaker(RemoteExperienceMaker):
             return list(log_probs)
         return results
 
+    def get_cumulative_returns(self, rewards: torch.Tensor, action_mask: torch.Tensor, gamma: float) -> torch.Tensor:
+        """Upstream's, to the bit and without its loop over positions."""
+        if returns.takes(rewards, action_mask):
+            return returns.cumulative_returns(rewards, action_mask, gamma)
+        return super().get_cumulative_returns(rewards, action_mask, gamma)  # pyright: ignore[reportReturnType]
+
     @torch.no_grad()
     def compute_advantages_and_returns(self, experiences: list[Experience]) -> list[Experience]:
         """Upstream's rollout-level advantages, then the terms on top, under the action mask."""
@@ -67,7 +74,7 @@ class ExperienceMaker(RemoteExperienceMaker):
             remove_rounding_of_equal_rewards(experiences, self.args)
         samples = self.args.rollout.n_samples_per_prompt
         self.batch = gather(experiences, samples, self._entropies, self._special_token_ids, self.step)
-        self.outcome = apply_terms(self.terms, self.batch, gather_advantages(experiences, self.batch))
+        self.outcome = apply_terms(self.terms, self.batch, gather_advantages(experiences))
         if self.batch.entropies is not None:
             self.outcome.columns["entropy"] = self.batch.entropies
         if self.terms:

@@ -1,7 +1,14 @@
-"""From OpenRLHF's experiences to one batch in sampling order, and back: once each a step."""
+"""From OpenRLHF's experiences to one batch in sampling order, and back: once each a step.
+
+A response is often much shorter than the longest one of its step. What lies behind it is neither read nor written: the
+batch's memory comes zeroed, and pages that nobody touches take none.
+"""
 
 from collections.abc import Sequence
+from itertools import chain
+from typing import Any
 
+import numpy as np
 import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
 
@@ -19,73 +26,87 @@ def gather(
 
     entropies: one (B, T - 1) tensor per experience.
     """
-    index = [torch.tensor(experience.index) for experience in experiences]
-    total = sum(map(len, index))
+    places = _places(experiences)
+    index = list(chain.from_iterable(experience.index for experience in experiences))
+    order = sorted(range(len(index)), key=index.__getitem__)
 
-    def steps(tensors: Sequence[torch.Tensor] | None, dtype: torch.dtype) -> torch.Tensor | None:
-        return None if tensors is None else _in_order(tensors, index, total, dtype)
-
-    def numbers(name: str) -> torch.Tensor | None:
+    def whole(name: str) -> list[Any] | None:
         found = [getattr(experience, name) for experience in experiences]
-        return None if any(values is None for values in found) else _column(found, index, total)
+        return None if any(values is None for values in found) else found
 
-    def steps_of(name: str) -> torch.Tensor | None:
-        found = [getattr(experience, name) for experience in experiences]
-        return None if any(values is None for values in found) else steps(found, torch.float32)
+    def steps(tensors: Sequence[torch.Tensor] | None) -> torch.Tensor | None:
+        return None if tensors is None else _in_order(places, tensors, torch.float32)
 
-    rows = [(place, experience, row) for e, experience in enumerate(experiences) for row, place in enumerate(index[e])]
-    rows.sort(key=lambda entry: int(entry[0]))
-    truncated = numbers("truncated")
+    def numbers(values: list[Any] | None) -> torch.Tensor | None:
+        return None if values is None else torch.cat([value.flatten().float() for value in values])[order]
+
+    def texts(name: str) -> list[str]:
+        found = list(chain.from_iterable(getattr(experience, name) for experience in experiences))
+        return [str(found[row]) for row in order]
+
+    log_probs, rewards, truncated = steps(whole("action_log_probs")), numbers(whole("rewards")), whole("truncated")
+    assert log_probs is not None and rewards is not None  # OpenRLHF has computed with both
     return RolloutBatch(
-        token_ids=_in_order([e.sequences[:, 1:] for e in experiences], index, total, torch.int32),
-        mask=_in_order([e.action_mask for e in experiences], index, total, torch.bool),
-        group=torch.arange(total) // samples_per_prompt,
-        rewards=_column([e.rewards for e in experiences], index, total),
-        log_probs=_in_order([e.action_log_probs for e in experiences], index, total, torch.float32),
-        scores=numbers("scores"),
-        ref_log_probs=steps_of("base_action_log_probs"),
-        rollout_log_probs=steps_of("rollout_log_probs"),
-        entropies=steps(entropies, torch.float32),
-        truncated=None if truncated is None else truncated.bool(),
+        token_ids=_in_order(places, [e.sequences[:, 1:] for e in experiences], torch.int32),
+        mask=_in_order(places, [e.action_mask for e in experiences], torch.bool),
+        group=torch.arange(len(index)) // samples_per_prompt,
+        rewards=rewards,
+        log_probs=log_probs,
+        scores=numbers(whole("scores")),
+        ref_log_probs=steps(whole("base_action_log_probs")),
+        rollout_log_probs=steps(whole("rollout_log_probs")),
+        entropies=steps(entropies),
+        truncated=None if truncated is None else torch.cat([value.flatten().bool() for value in truncated])[order],
         info={
-            name: _column([e.info[name] for e in experiences], index, total)
+            name: found
             for name in experiences[0].info
             if all(_is_column(e.info.get(name), len(e.index)) for e in experiences)
+            and (found := numbers([e.info[name] for e in experiences])) is not None
         },
-        prompts=[experience.prompts[row] for _, experience, row in rows],
-        labels=[str(experience.labels[row]) for _, experience, row in rows],
+        prompts=texts("prompts"),
+        labels=texts("labels"),
         special_token_ids=special_token_ids,
         step=step,
     )
 
 
-def gather_advantages(experiences: list[Experience], like: RolloutBatch) -> torch.Tensor:
-    """OpenRLHF's advantages (N, T), rows as in ``like``."""
-    index = [torch.tensor(experience.index) for experience in experiences]
-    return _in_order([e.advantages for e in experiences], index, len(like.mask), torch.float32)
+def gather_advantages(experiences: list[Experience]) -> torch.Tensor:
+    """OpenRLHF's advantages (N, T), rows as in the batch."""
+    return _in_order(_places(experiences), [experience.advantages for experience in experiences], torch.float32)
 
 
 def scatter_advantages(experiences: list[Experience], advantages: torch.Tensor) -> None:
-    """Puts the rows of ``advantages`` (N, T) back into the experiences they came from."""
-    for experience in experiences:
-        length = experience.advantages.size(1)
-        experience.advantages = advantages[torch.tensor(experience.index), :length].to(experience.advantages.dtype)
+    """Puts the rows of ``advantages`` (N, T) back into the experiences they came from, up to each rollout's end."""
+    rows = advantages.numpy()
+    for experience, places in zip(experiences, _places(experiences), strict=True):
+        whole = experience.advantages.float()  # itself, where it is float32 already
+        target = whole.numpy()
+        for row, (place, length) in enumerate(places):
+            target[row, :length] = rows[place, :length]
+        experience.advantages = whole.to(experience.advantages.dtype)
 
 
-def _in_order(
-    tensors: Sequence[torch.Tensor], index: list[torch.Tensor], total: int, dtype: torch.dtype
-) -> torch.Tensor:
-    """(B_i, T_i) tensors as one (N, max T_i) tensor in sampling order, right-padded with 0."""
-    result = torch.zeros(total, max(tensor.size(1) for tensor in tensors), dtype=dtype)
-    for tensor, places in zip(tensors, index, strict=True):
-        result[places, : tensor.size(1)] = tensor.to(dtype)
-    return result
+Places = list[list[tuple[int, int]]]
+"""By experience, then by row: the rollout's place in the batch, and its positions (all its tokens but the first)."""
 
 
-def _column(values: list[torch.Tensor], index: list[torch.Tensor], total: int) -> torch.Tensor:
-    result = torch.zeros(total)
-    result[torch.cat(index)] = torch.cat([value.flatten().float() for value in values])
-    return result
+def _places(experiences: list[Experience]) -> Places:
+    lengths = [(experience.total_length.flatten().long() - 1).tolist() for experience in experiences]
+    return [list(zip(e.index, of_rows, strict=True)) for e, of_rows in zip(experiences, lengths, strict=True)]
+
+
+def _in_order(places: Places, tensors: Sequence[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
+    """A (B_i, T_i) tensor of each experience as one (N, max T_i) tensor in sampling order, right-padded with 0."""
+    # Not torch.zeros, which writes its zeros.
+    rows = np.zeros((sum(map(len, places)), max(tensor.size(1) for tensor in tensors)), dtype=_NUMPY[dtype])
+    for of_rows, tensor in zip(places, tensors, strict=True):
+        source = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+        for row, (place, length) in enumerate(of_rows):
+            rows[place, :length] = source[row, :length]
+    return torch.from_numpy(rows)
+
+
+_NUMPY = {torch.int32: np.int32, torch.bool: np.bool_, torch.float32: np.float32}
 
 
 def _is_column(value: object, rows: int) -> bool:

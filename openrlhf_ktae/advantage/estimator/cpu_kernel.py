@@ -30,14 +30,14 @@ _WIDTH = 8
 _TOKEN, _ROW, _ROLLOUTS, _OCCURRENCES = 0, 1, 2, 4
 
 
-def _jit(function: Callable) -> Any:
+def jit(function: Callable) -> Any:
     try:
         return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
     except RuntimeError:  # no folder to cache in: neither beside this file, nor the user's, nor NUMBA_CACHE_DIR
         return numba.njit(nogil=True, error_model="numpy")(function)
 
 
-@_jit
+@jit
 def _row_length(mask, base, columns):
     """Positions up to the last one under the mask; 32 at a time, because responses are often much shorter."""
     length = columns
@@ -53,7 +53,7 @@ def _row_length(mask, base, columns):
     return length
 
 
-@_jit
+@jit
 def _value(m_c, m_w, strength, cohens_h, saturation_c, saturation_w, gamma, scale, k1, eps):
     """K of one token. `saturation` is k * T: m (k1 + 1) / (m + k T) is the BM25 term frequency of q = m / T."""
     f_c = m_c * (k1 + 1.0) / (m_c + saturation_c) if m_c > 0.0 else 0.0
@@ -62,7 +62,7 @@ def _value(m_c, m_w, strength, cohens_h, saturation_c, saturation_w, gamma, scal
     return scale * math.tanh(strength * (cohens_h + gamma * r) / 2.0)
 
 
-@_jit
+@jit
 def _value_group(
     slots, used, slot_value, tokens_correct, tokens_wrong, offset, n_wrong, strength, cohens_h,
     gamma, scale, k1, b0, eps, smoothing, memo,
@@ -96,7 +96,7 @@ def _value_group(
             memo[key] = value
 
 
-@_jit
+@jit
 def _fill_groups(
     ids, ids_stride, mask, mask_stride, columns, rows, starts, is_correct, strength, cohens_h, offset, n_wrong, ignored,
     gamma, scale, k1, b0, eps, smoothing, lengths, slot_bits, values, first, last, slot_of, slots, slot_value, memo,

@@ -9,7 +9,7 @@ from openrlhf_ktae.config import KEY_TOKEN_SHARE
 
 SATURATED_SHARE = 0.99
 """Tokens with |K| above this share of the scale are saturated."""
-_BLOCK_POSITIONS = 2**20
+_BLOCK_POSITIONS = 2**18  # a block and what is made of it stay in the processor's cache
 
 
 def batch_diagnostics(
