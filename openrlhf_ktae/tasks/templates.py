@@ -30,6 +30,8 @@ class Template:
     source: str = PROTOCOL
     uses_chat_template: bool = False
     """Whether the text is one user message for the tokenizer's own chat template."""
+    system: str | None = None
+    """System prompt before that message; None leaves it to the chat template."""
 
     def render(self, problem: str, tokenizer: Any = None) -> str:
         """The prompt for a problem, as plain text.
@@ -51,8 +53,9 @@ class Template:
                 f"template {self.name!r}: got {found}, expected one with a chat template; "
                 f"pass the model's tokenizer or choose a plain template such as 'qwen_math'"
             )
-        message = [{"role": "user", "content": prompt}]
-        return tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+        messages = [{"role": "system", "content": self.system}] if self.system is not None else []
+        messages.append({"role": "user", "content": prompt})
+        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 
 
 TEMPLATES: dict[str, Template] = {

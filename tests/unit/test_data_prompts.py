@@ -12,7 +12,7 @@ from openrlhf_ktae.cli import app
 from openrlhf_ktae.reward.math_reward import decode_label
 from openrlhf_ktae.reward.rollouts import check_labels
 from openrlhf_ktae.tasks.math.benchmarks import Problem, load_benchmarks
-from openrlhf_ktae.tasks.math.cli import parse_levels
+from openrlhf_ktae.tasks.math.make import parse_levels
 from openrlhf_ktae.tasks.math.prompts import benchmark_prompts, make_prompts
 from openrlhf_ktae.tasks.math.sources import SourceRow, read_source
 from openrlhf_ktae.tasks.prompt_set import write_prompts
@@ -30,12 +30,12 @@ def write_lines(path, rows):
 def test_math_takes_the_boxed_answer_and_the_level(tmp_path):
     row = {"problem": "Half of 3?", "level": "Level 4", "solution": r"It is $\boxed{\frac{3}{2}}$."}
     path = write_lines(tmp_path / "math.jsonl", [row])
-    assert read_source(path, "math") == [SourceRow("Half of 3?", (r"\frac{3}{2}",), 4)]
+    assert read_source(path, "math").rows == (SourceRow("Half of 3?", (r"\frac{3}{2}",), 4),)
 
 
 def test_gsm8k_takes_what_follows_the_hashes(tmp_path):
     path = write_lines(tmp_path / "g.jsonl", [{"question": "1000+234?", "answer": "1000+234=1234\n#### 1,234"}])
-    assert read_source(path, "gsm8k") == [SourceRow("1000+234?", ("1,234",))]
+    assert read_source(path, "gsm8k").rows == (SourceRow("1000+234?", ("1,234",)),)
 
 
 def test_dapo_drops_the_instructions_around_the_problem(tmp_path):
@@ -46,7 +46,7 @@ def test_dapo_drops_the_instructions_around_the_problem(tmp_path):
     )
     table = [{"prompt": [{"role": "user", "content": content}], "reward_model": {"ground_truth": "42"}}]
     pq.write_table(pa.Table.from_pylist(table), tmp_path / "dapo.parquet")
-    assert read_source(tmp_path / "dapo.parquet", "dapo") == [SourceRow("What is 6*7?\n\nExactly.", ("42",))]
+    assert read_source(tmp_path / "dapo.parquet", "dapo").rows == (SourceRow("What is 6*7?\n\nExactly.", ("42",)),)
 
 
 def test_columns_read_jsonl_json_parquet_and_folders_alike(tmp_path):
@@ -56,8 +56,8 @@ def test_columns_read_jsonl_json_parquet_and_folders_alike(tmp_path):
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "c.parquet")
     expected = [SourceRow("2+2?", ("4",)), SourceRow("1 or 2?", ("1.5",))]
     for name in ("a.jsonl", "b.json", "c.parquet"):
-        assert read_source(tmp_path / name, "columns", "q", "a") == expected
-    assert read_source(tmp_path, "columns", "q", "a") == expected * 3
+        assert read_source(tmp_path / name, "columns", "q", "a").rows == tuple(expected)
+    assert read_source(tmp_path, "columns", "q", "a").rows == tuple(expected) * 3
 
 
 def test_rows_without_an_answer_are_refused_by_number(tmp_path):
@@ -98,7 +98,7 @@ def test_levels_and_duplicates_are_counted():
     rows = [SourceRow("a", ("1",), 2), SourceRow("b", ("2",), 3), SourceRow("b", ("2",), 3), SourceRow("c", ("3",), 5)]
     made = make_prompts(rows, NONE, "math", levels=parse_levels("3-5"))
     assert ([row["input"] for row in made.rows], made.other_level, made.duplicates) == (["b", "c"], 1, 1)
-    with pytest.raises(ValueError, match="row 1 has no level"):
+    with pytest.raises(ValueError, match="none of 1 rows has a level"):
         make_prompts([SourceRow("a", ("1",))], NONE, "d", levels=[3])
 
 
@@ -156,7 +156,7 @@ def test_of_a_folder_only_the_training_split_is_read_unless_asked(tmp_path):
     (tmp_path / "dataset_infos.json").write_text('{"default": {}}')
 
     def read(**choice):
-        return [row.problem for row in read_source(tmp_path, **choice)]
+        return [row.problem for row in read_source(tmp_path, **choice).rows]
 
     assert read() == ["data/training_2.jsonl", "more.jsonl", "train-00000-of-00001.jsonl"]
     assert read(split="test") == ["more.jsonl", "test-00000-of-00001.jsonl"]

@@ -75,7 +75,7 @@ def make_prompts(
     """A training prompt set, in the source's order.
 
     Args:
-        levels: MATH levels to keep; None keeps every problem.
+        levels: MATH levels to keep; None keeps every problem. MATH has a few problems of "Level ?", which then go.
         benchmarks: problems that may not be trained on; None leaves the check out.
         tokenizer: for the chat templates.
 
@@ -86,10 +86,11 @@ def make_prompts(
     rows: list[dict[str, str]] = []
     seen: set[str] = set()
     contaminated = dict.fromkeys(benchmarks or {}, 0)
-    read = other_level = duplicates = 0
-    for read, row in enumerate(source, start=1):
-        if levels is not None and row.level is None:
-            raise ValueError(f"levels: row {read} has no level, expected 1 to 5; leave --levels out for this source")
+    other_level = duplicates = 0
+    problems = list(source)
+    if levels is not None and all(row.level is None for row in problems):
+        raise ValueError(f"levels: none of {len(problems)} rows has a level; leave --levels out for this source")
+    for row in problems:
         if levels is not None and row.level not in levels:
             other_level += 1
         elif row.problem in seen:
@@ -100,8 +101,10 @@ def make_prompts(
             seen.add(row.problem)
             rows.append(_row(template.render(row.problem, tokenizer), row.answers, datasource))
     if not rows:
-        raise ValueError(f"no problem is left of {read}: {other_level} of another level, {contaminated} in benchmarks")
-    return PromptSet(tuple(rows), read, other_level, duplicates, contaminated)
+        raise ValueError(
+            f"no problem is left of {len(problems)}: {other_level} of another level, {contaminated} in benchmarks"
+        )
+    return PromptSet(tuple(rows), len(problems), other_level, duplicates, contaminated)
 
 
 def benchmark_prompts(

@@ -32,13 +32,22 @@ class SourceRow:
     level: int | None = None
 
 
+@dataclass(frozen=True)
+class Source:
+    """The problems of a source, in file order, and how many rows were left out for lacking a problem or an answer."""
+
+    rows: tuple[SourceRow, ...]
+    skipped: int = 0
+
+
 def read_source(
     path: str | Path,
     format: Format = "columns",
     problem_column: str = "problem",
     answer_column: str = "answer",
     split: str = "train",
-) -> list[SourceRow]:
+    skip_unreadable: bool = False,
+) -> Source:
     r"""The problems of a source, in file order.
 
     Args:
@@ -49,6 +58,7 @@ def read_source(
             message in ``prompt`` without its instructions, ``reward_model.ground_truth``).
         split: of a folder, read the files whose path names this split or none (``train``, ``test``, ``validation``,
             ``dev``, ``eval``), or ``all``.
+        skip_unreadable: leave out rows without a problem or an answer, and count them, instead of raising.
 
     Raises:
         ValueError: nothing there, missing columns, or rows without a problem or an answer, with their numbers from 1.
@@ -75,10 +85,12 @@ def read_source(
             incomplete.append(number)
     if not rows:
         raise ValueError(f"{path}: no rows")
-    if incomplete:
+    if incomplete and not skip_unreadable:
         shown = ", ".join(map(str, incomplete[:_SHOWN_ROWS])) + (", ..." if len(incomplete) > _SHOWN_ROWS else "")
-        raise ValueError(f"{path}: {len(incomplete)} rows without a problem or an answer (rows {shown}); complete them")
-    return rows
+        raise ValueError(f"{path}: {len(incomplete)} rows without a problem or an answer (rows {shown}); complete them "
+                         "or leave them out with --skip-unreadable")  # fmt: skip
+    readable = [row for row in rows if row.problem and row.answers]
+    return Source(tuple(readable), len(incomplete))
 
 
 def _text(cell: Any) -> str:
