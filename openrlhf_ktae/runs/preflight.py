@@ -1,8 +1,10 @@
 """Checks before any actor starts: what would fail minutes later, or silently, fails here with one clear sentence."""
 
+import contextlib
 import importlib.util
 import os
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +18,7 @@ from openrlhf_ktae.plugins import section_of
 from openrlhf_ktae.recipe import PACKAGE, RunConfig
 from openrlhf_ktae.runs.batch_sizes import BatchPlan, batch_plan
 from openrlhf_ktae.runs.prompt_files import check_prompt_files
+from openrlhf_ktae.tasks.reward import TASK_VARIABLE, describe, task
 
 REWARD_FILE = PACKAGE / "tasks" / "reward.py"
 
@@ -156,6 +159,22 @@ def uses_our_verifier(args: SimpleNamespace) -> bool:
     return bool(args.reward.remote_url) and Path(args.reward.remote_url[0]).resolve() == REWARD_FILE
 
 
+@contextlib.contextmanager
+def _task_in_environment(config: RunConfig) -> Iterator[None]:
+    before = os.environ.get(TASK_VARIABLE)
+    made = config.make_task()
+    os.environ[TASK_VARIABLE] = describe(
+        config.task, made.options.model_dump(mode="json"), made.grader.model_dump(mode="json")
+    )
+    try:
+        yield
+    finally:
+        task.cache_clear()
+        del os.environ[TASK_VARIABLE]
+        if before is not None:
+            os.environ[TASK_VARIABLE] = before
+
+
 def check_reward_source(
     config: RunConfig, args: SimpleNamespace, remote_url: str | None, row: dict[str, Any] | None
 ) -> None:
@@ -190,7 +209,8 @@ def check_reward_source(
     prompt = str((row or {}).get(args.data.input_key, ""))
     label = (row or {}).get(args.data.label_key or "", "")
     try:
-        result = module.reward_func([prompt], [prompt], [label])
+        with _task_in_environment(config):  # a user's function may call the one of the task
+            result = module.reward_func([prompt], [prompt], [label])
     except Exception as error:  # whatever a user's function raises; OpenRLHF would lose it
         raise PreflightError(f"reward.remote_url: {path} failed on an empty response: {error!r}") from error
     if not isinstance(result, dict) or result.get("rewards") is None:

@@ -1,6 +1,8 @@
 """Runs that cannot work are refused with one sentence before any actor starts."""
 
 import json
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from openrlhf_ktae.recipe import resolve
 from openrlhf_ktae.runs.preflight import PreflightError, preflight
 from openrlhf_ktae.tasks.arithmetic import prompt_rows
 from openrlhf_ktae.tasks.prompt_set import write_prompts
+from openrlhf_ktae.tasks.reward import TASK_VARIABLE
 from openrlhf_ktae.tasks.tiny_model import make_model, make_tokenizer, save
 
 ROOT = Path(__file__).parents[2]
@@ -137,6 +140,13 @@ def test_a_reward_file_that_cannot_be_imported_is_named_with_its_line(check, tmp
     (tmp_path / "rewards.py").write_text(text)
     with pytest.raises(PreflightError, match=message):
         check(f"reward.remote_url={tmp_path / 'rewards.py'}")
+
+
+def test_the_documented_sum_of_rewards_passes_with_the_verifier_of_the_task(check, tmp_path):
+    documented = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
+    (tmp_path / "rewards.py").write_text(re.findall(r"```python\n(from openrlhf_ktae.*?)```", documented, re.DOTALL)[0])
+    check(f"reward.remote_url={tmp_path / 'rewards.py'}")
+    assert TASK_VARIABLE not in os.environ
 
 
 def test_a_file_without_a_reward_function_is_refused(check, tmp_path):
