@@ -197,7 +197,7 @@ class _clear_errors:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        from eval.backends import BackendError
+        from openrlhf_ktae.generation import BackendError
 
         if isinstance(error, BackendError | KeyboardInterrupt):
             print(f"error: {str(error) or 'interrupted'}", file=sys.stderr)

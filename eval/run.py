@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from eval.backends import Backend, BackendError, Completion, EngineOptions, Key, Request, Sampling
 from eval.grading import equivalence, grade_samples
 from eval.model import check_context, check_folder, fingerprint, load_tokenizer, template_warning, tokenize
 from eval.options import RunOptions
@@ -14,6 +13,7 @@ from eval.results import summarise
 from eval.saved_outputs import Sample
 from eval.store import Store
 from eval.suite import Task, load_tasks
+from openrlhf_ktae.generation import Backend, BackendError, Completion, EngineOptions, Key, Request, Sampling
 from openrlhf_ktae.tasks.math.benchmarks import Problem
 
 
@@ -48,7 +48,7 @@ def run(options: RunOptions, watcher: Watcher, warn: Callable[[str], None]) -> d
     """
     options.check()
     if not options.base_url:
-        from eval.backends.engine import prepare_environment
+        from openrlhf_ktae.generation.engine import prepare_environment
 
         prepare_environment()
         check_folder(options.model, needs_tokenizer=options.tokenizer is None)
@@ -108,7 +108,7 @@ def make_jobs(tasks: Sequence[Task], options: RunOptions, tokenizer: Any) -> lis
 def make_backend(options: RunOptions, sampling: Sampling) -> Backend:
     """The backend that the options ask for."""
     if options.base_url:
-        from eval.backends.server import ServerBackend
+        from openrlhf_ktae.generation.server import ServerBackend
 
         return ServerBackend(options.base_url, options.model, options.concurrency)
     engine = EngineOptions(
@@ -124,10 +124,10 @@ def make_backend(options: RunOptions, sampling: Sampling) -> Backend:
         options.kv_cache_mib,
     )
     if options.engines:
-        from eval.backends.ray_engines import RayBackend
+        from openrlhf_ktae.generation.ray_engines import RayBackend
 
         return RayBackend(engine, sampling, options.engines, options.address)
-    from eval.backends.engine import LocalBackend
+    from openrlhf_ktae.generation.engine import LocalBackend
 
     return LocalBackend(engine, sampling)
 

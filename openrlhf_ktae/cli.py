@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from openrlhf_ktae.report.cli import report
 from openrlhf_ktae.tasks.math.cli import data
@@ -123,8 +124,59 @@ def push(
     raise typer.Exit(push_command(folder, repository, public))
 
 
+class _DataGroup(TyperGroup):
+    """``data OUTPUT ...`` is ``data make OUTPUT ...``."""
+
+    def parse_args(self, ctx, args):
+        """Puts ``make`` before arguments that name no command."""
+        known = {*self.commands, *ctx.help_option_names}
+        return super().parse_args(ctx, args if args and args[0] in known else ["make", *args])
+
+
+prompt_sets = typer.Typer(
+    cls=_DataGroup, help="Prompt sets: `data OUTPUT ...` makes one, `data values` prepares A*-PO."
+)
+prompt_sets.command("make")(data)
+
+
+@prompt_sets.command()
+def values(
+    prompts: Annotated[Path, typer.Argument(help="Prompt set, as `data` writes it.")],
+    model: Annotated[str, typer.Option(help="Reference model: the one that training starts from.")],
+    output: Annotated[Path, typer.Option(help="The prompt set again, with the column `rewards`.")],
+    samples: Annotated[int, typer.Option(help="Responses per prompt.")] = 8,
+    max_tokens: Annotated[int, typer.Option(help="Most tokens of a response, as in the training.")] = 1024,
+    task: Annotated[str, typer.Option(help="Task whose verifier gives the rewards (task.name).")] = "math",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Option of the reward: grader.* or the task's."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
+    dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
+    tensor_parallel: Annotated[int, typer.Option(help="GPUs that share one copy of the model.")] = 1,
+    engines: Annotated[
+        int | None, typer.Option(help="Copies of the model, on as many GPUs each; default: one, in this process.")
+    ] = None,
+    gpu_memory_utilization: Annotated[float, typer.Option(help="Share of a GPU's memory that vLLM takes.")] = 0.9,
+) -> None:
+    """Sample a reference model and write what its responses are worth: stage 1 of A*-PO (docs/methods.md).
+
+    Resumable: the same command goes on where it stopped.
+    """
+    from openrlhf_ktae.runs.values import ValuesOptions, values_command
+
+    raise typer.Exit(
+        values_command(
+            ValuesOptions(
+                prompts, model, output, samples, max_tokens, task, tuple(settings or ()), seed, dtype, tensor_parallel,
+                engines, gpu_memory_utilization,
+            )
+        )
+    )  # fmt: skip
+
+
 app.command()(report)
-app.command()(data)
+app.add_typer(prompt_sets, name="data")
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ import eval_server
 import pytest
 import yaml
 
-from eval.backends import BackendError, EngineOptions, Sampling
 from eval.progress import GradingProgress
 from eval.records import read_records
 from eval.run import RunOptions, run
+from openrlhf_ktae.generation import BackendError, EngineOptions, Sampling
 from openrlhf_ktae.tasks.tiny_model import make_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -203,7 +203,7 @@ def test_wrong_server_and_model_are_said(serve, benchmark, tmp_path):
 
 
 def test_ray_address_without_a_cluster_is_said_at_once(tmp_path):
-    from eval.backends.ray_engines import RayBackend
+    from openrlhf_ktae.generation.ray_engines import RayBackend
 
     with pytest.raises(BackendError, match=r"Ray cluster 127\.0\.0\.1:9: nobody answers there"):
         RayBackend(

@@ -162,8 +162,8 @@ def test_help_is_quick_and_shows_defaults():
 
 
 def test_an_engine_on_cpu_gets_the_environment_that_training_gives_it(monkeypatch):
-    from eval.backends.engine import prepare_environment
     from openrlhf_ktae import cpu_vllm
+    from openrlhf_ktae.generation.engine import prepare_environment
     from openrlhf_ktae.training.cpu import ENGINE, ENVIRONMENT
 
     for name in cpu_vllm.ENVIRONMENT:

@@ -19,6 +19,7 @@ ALLOWED = {
     "table_files": set(),
     "ray_address": set(),
     "cpu_vllm": set(),
+    "generation": {"cpu_vllm", "generation"},
     "intervals": set(),
     "run_folder": {"files"},
     "processes": set(),
@@ -36,6 +37,7 @@ ALLOWED = {
         "files",
         "hub",
         "table_files",
+        "generation",
         "openrlhf_options",
         "plugins",
         "recipe",
@@ -68,7 +70,7 @@ ALLOWED = {
     "cli": {"config", "recipe", "advantage", "reward", "tasks", "report", "runs"},
     "eval": {
         "config",
-        "cpu_vllm",
+        "generation",
         "files",
         "hub",
         "table_files",
@@ -80,7 +82,7 @@ ALLOWED = {
     },
 }
 STACK = {"ray", "vllm", "deepspeed", "openrlhf"}
-MAY_IMPORT_STACK = {"training": STACK, "runs": {"deepspeed"}, "eval": {"ray", "vllm"}}
+MAY_IMPORT_STACK = {"training": STACK, "runs": {"deepspeed"}, "generation": {"ray", "vllm"}}
 
 
 def imports(path: Path) -> set[str]:

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.backends import BackendError, Completion, EngineOptions, Request, Sampling
-from eval.backends.engine import WINDOW, Engine
+from openrlhf_ktae.generation import BackendError, Completion, EngineOptions, Request, Sampling
+from openrlhf_ktae.generation.engine import WINDOW, Engine
 
 _START_SECONDS = 1800
 
@@ -61,7 +61,7 @@ class RayBackend:
             raise BackendError(f"an engine did not start: {_reason(error)}") from error
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[list[Completion]]:
-        """See :class:`eval.backends.Backend`."""
+        """See :class:`openrlhf_ktae.generation.Backend`."""
         from ray.exceptions import RayError
 
         waiting = deque(requests)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import distributions
 from typing import Any
 
-from eval.backends import BackendError, Completion, EngineOptions, Key, Request, Sampling
 from openrlhf_ktae import cpu_vllm
+from openrlhf_ktae.generation import BackendError, Completion, EngineOptions, Key, Request, Sampling
 
 WINDOW = 512
 """Requests an engine holds at once; more than it can run, so that it is never empty."""
@@ -90,7 +90,7 @@ class Engine:
     def _completion(self, output: Any) -> Completion:
         best = output.outputs[0]
         key = self._keys.pop(output.request_id)
-        return Completion(key, best.text, len(best.token_ids), str(best.finish_reason))
+        return Completion(key, best.text, len(best.token_ids), str(best.finish_reason), tuple(best.token_ids))
 
 
 class LocalBackend:
@@ -103,7 +103,7 @@ class LocalBackend:
             raise BackendError(f"vLLM did not start: {error}") from error
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[list[Completion]]:
-        """See :class:`eval.backends.Backend`."""
+        """See :class:`openrlhf_ktae.generation.Backend`."""
         if self._engine is None:
             raise ValueError("backend: closed already")
         waiting, running = deque(requests), 0

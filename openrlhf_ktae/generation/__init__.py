@@ -32,6 +32,8 @@ class Completion:
     """Generated tokens, the end-of-sequence token included."""
     finish_reason: str
     """``stop`` or ``length``."""
+    token_ids: tuple[int, ...] = ()
+    """The generated tokens; empty where the backend gives text alone."""
 
 
 @dataclass(frozen=True)

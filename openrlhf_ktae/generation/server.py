@@ -6,7 +6,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import Any
 
-from eval.backends import BackendError, Completion, Request, Sampling
+from openrlhf_ktae.generation import BackendError, Completion, Request, Sampling
 
 _TIMEOUT_SECONDS = 1800
 _RETRIES = 3
@@ -37,7 +37,7 @@ class ServerBackend:
         self._is_vllm = getattr(served[model], "owned_by", None) == "vllm"
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[list[Completion]]:
-        """See :class:`eval.backends.Backend`."""
+        """See :class:`openrlhf_ktae.generation.Backend`."""
         waiting = iter(requests)
         with ThreadPoolExecutor(self._concurrency) as pool:
             running: set[Future[Completion]] = set()

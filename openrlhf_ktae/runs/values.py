@@ -1,0 +1,266 @@
+"""``openrlhf-ktae data values``: what samples of the reference model are worth, for A*-PO's V* (`losses/a_star.py`)."""
+
+import hashlib
+import json
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from pydantic import ValidationError
+
+from openrlhf_ktae.config import RewardConfig
+from openrlhf_ktae.generation import Backend, BackendError, Completion, EngineOptions, Request, Sampling
+from openrlhf_ktae.plugins import section_of
+from openrlhf_ktae.recipe import parse_assignment
+from openrlhf_ktae.reward.rollouts import check_labels, rewards_of
+from openrlhf_ktae.runs.prepare import make_assets
+from openrlhf_ktae.runs.sample_log import Graded, SampleLog
+from openrlhf_ktae.runs.terminal import Counting, say, say_error
+from openrlhf_ktae.tasks.prompt_set import PromptRow, write_prompts
+from openrlhf_ktae.tasks.task import TASK, BaseTask, MadeOptions
+
+_SAMPLING = Sampling(temperature=1.0, top_p=1.0)
+
+
+@dataclass(frozen=True)
+class ValuesOptions:
+    """What the command was asked for."""
+
+    prompts: Path
+    model: str
+    output: Path
+    samples: int = 8
+    max_tokens: int = 1024
+    task: str = "math"
+    settings: tuple[str, ...] = ()
+    seed: int = 0
+    dtype: str = "bfloat16"
+    tensor_parallel: int = 1
+    engines: int | None = None
+    gpu_memory_utilization: float = 0.9
+
+
+def values_command(options: ValuesOptions) -> int:
+    """Runs the command; returns its exit code. Input errors are printed as one sentence."""
+    try:
+        say(make_values(options))
+    except ValueError as error:
+        say_error("error", str(error))
+        return 2
+    except BackendError as error:
+        say_error("error", f"{error}; the same command goes on where it stopped")
+        return 1
+    return 0
+
+
+def make_values(options: ValuesOptions, backend: Callable[[EngineOptions], Backend] | None = None) -> str:
+    """Writes the prompt set again with the column ``rewards``; a sentence about it.
+
+    ``backend`` makes the source of responses; None: vLLM, in this process or as Ray actors.
+
+    Raises:
+        ValueError: options or files that cannot be used.
+        BackendError: vLLM ended; what was graded before is kept.
+    """
+    from openrlhf_ktae.generation.engine import prepare_environment
+
+    prepare_environment()  # before anything imports torch
+    if options.samples < 1 or options.max_tokens < 1:
+        raise ValueError(f"--samples, --max-tokens: got {options.samples} and {options.max_tokens}, expected 1 or more")
+    task = task_of(options)
+    if (
+        isinstance(task.options, MadeOptions)
+        and Path(task.options.directory).resolve() in options.prompts.resolve().parents
+    ):
+        make_assets(task, options.task)
+    rows = read_prompts(options.prompts, task)
+    with SampleLog(options.output.with_name(f"{options.output.name}.samples"), _identity(options, task)) as log:
+        left = [(row, s) for row in range(len(rows)) for s in range(options.samples) if (row, s) not in log.done]
+        if left:
+            _sample(options, task, rows, left, log, backend or _vllm(options))
+        found = [[log.done[row, sample] for sample in range(options.samples)] for row in range(len(rows))]
+    write_prompts(
+        (row | {"rewards": [one.reward for one in samples]} for row, samples in zip(rows, found, strict=True)),
+        options.output,
+    )
+    return f"{options.output}: {_summary(found)}"
+
+
+def task_of(options: ValuesOptions) -> BaseTask:
+    """The task whose verifier grades, with its options.
+
+    Raises:
+        ValueError: unknown task or option.
+    """
+    section = section_of(options.task)
+    given: dict[str, dict[str, Any]] = {"grader": {}, section: {}}
+    for text in options.settings:
+        name, value = parse_assignment(text)
+        first, _, field = name.partition(".")
+        if first not in given:
+            raise ValueError(f"--set {name}: expected an option of the reward: grader.* or {section}.*")
+        given[first][field] = value
+    chosen = TASK.load(options.task)
+    try:
+        return chosen(chosen.Options(**given[section]), RewardConfig(**given["grader"]))
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)[0]
+        raise ValueError(f"--set: {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from None
+
+
+def read_prompts(path: Path, task: BaseTask) -> list[PromptRow]:
+    """The rows of a prompt set, each with a prompt and a label that the task can read.
+
+    Raises:
+        ValueError: no such file, a line that is not JSON, a missing column or an unusable label.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}; name a prompt set that `openrlhf-ktae data` wrote") from None
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path} line {number} is not JSON: {error}") from None
+        for column in ("input", "label"):
+            if column not in rows[-1]:
+                raise ValueError(f"{path} line {number}: no column {column!r}, found {', '.join(sorted(rows[-1]))}")
+    if not rows:
+        raise ValueError(f"{path} is empty")
+    check_labels([row["label"] for row in rows], task.decode_label)
+    return rows
+
+
+def _identity(options: ValuesOptions, task: BaseTask) -> dict[str, Any]:
+    """Everything that decides the rewards."""
+    return {
+        "prompts": hashlib.sha256(options.prompts.read_bytes()).hexdigest(),
+        "model": options.model,
+        "samples": options.samples,
+        "max_tokens": options.max_tokens,
+        "task": options.task,
+        "task_options": task.options.model_dump(mode="json"),
+        "grader": task.grader.model_dump(mode="json"),
+        "seed": options.seed,
+        "dtype": options.dtype,
+    }
+
+
+def _vllm(options: ValuesOptions) -> Callable[[EngineOptions], Backend]:
+    def make(engine: EngineOptions) -> Backend:
+        if options.engines:
+            from openrlhf_ktae.generation.ray_engines import RayBackend
+
+            return RayBackend(engine, _SAMPLING, options.engines, address=None)
+        from openrlhf_ktae.generation.engine import LocalBackend
+
+        return LocalBackend(engine, _SAMPLING)
+
+    return make
+
+
+def _sample(
+    options: ValuesOptions,
+    task: BaseTask,
+    rows: Sequence[PromptRow],
+    left: Sequence[tuple[int, int]],
+    log: SampleLog,
+    make_backend: Callable[[EngineOptions], Backend],
+) -> None:
+    """Generates and grades what is left; grading runs beside generation."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(options.model)
+    prompts = [row["input"] for row in rows]
+    # As training does (openrlhf/utils/agent.py:227): prompts hold their template's special tokens as text.
+    token_ids = [tuple(ids) for ids in tokenizer(prompts, add_special_tokens=False)["input_ids"]]
+    requests = [
+        Request(
+            ("", row, sample), prompts[row], token_ids[row], options.max_tokens, _seed(options.seed, row, sample), ()
+        )
+        for row, sample in left
+    ]
+
+    def grade(finished: list[Completion]) -> list[Graded]:
+        places = [one.key[1] for one in finished]
+        queries = [
+            tokenizer.decode([*token_ids[row], *one.token_ids], skip_special_tokens=False)
+            for row, one in zip(places, finished, strict=True)
+        ]
+        graded = rewards_of(
+            queries, [prompts[row] for row in places], [rows[row]["label"] for row in places],
+            task.decode_label, task.verdicts, task.reward,
+        )  # fmt: skip
+        failures = graded["extra_logs"]["grader_error"].tolist()
+        return [
+            Graded(one.key[1], one.key[2], reward, one.tokens, one.finish_reason == "length", bool(failure))
+            for one, reward, failure in zip(finished, graded["rewards"].tolist(), failures, strict=True)
+        ]
+
+    length = max(map(len, token_ids)) + options.max_tokens
+    backend = make_backend(
+        EngineOptions(
+            options.model, options.model, None, length, options.dtype, options.seed, options.tensor_parallel,
+            options.gpu_memory_utilization, None, None,
+        )
+    )  # fmt: skip
+    try:
+        with Counting("Sampling the reference model", len(rows) * options.samples, len(log.done)) as progress:
+
+            def keep(graded: list[Graded]) -> None:
+                log.append(graded)
+                progress.count(len(graded))
+
+            _grade_beside(backend.generate(requests, _SAMPLING), grade, task.grader.workers, keep)
+    finally:
+        backend.close()
+
+
+def _grade_beside(
+    finished: Iterable[list[Completion]],
+    grade: Callable[[list[Completion]], list[Graded]],
+    workers: int,
+    keep: Callable[[list[Graded]], None],
+) -> None:
+    """Grades what is finished while more is generated; what graders hold is kept too, whatever ends the generation."""
+    with ThreadPoolExecutor(workers) as pool:
+        grading: set[Future[list[Graded]]] = set()
+        try:
+            for completions in finished:
+                grading.add(pool.submit(grade, completions))
+                ready = {one for one in grading if one.done()}
+                grading -= ready
+                for one in ready:
+                    keep(one.result())
+        finally:
+            for one in as_completed(grading):
+                keep(one.result())
+
+
+def _seed(seed: int, row: int, sample: int) -> int:
+    """A seed of its own for every sample, so that a resumed command draws what an uninterrupted one would."""
+    return zlib.crc32(f"{seed}/{row}/{sample}".encode())
+
+
+def _summary(found: Sequence[Sequence[Graded]]) -> str:
+    every = [one for samples in found for one in samples]
+    best = [max(one.reward for one in samples) for samples in found]
+    worst = [min(one.reward for one in samples) for samples in found]
+    highest, lowest = max(best), min(worst)
+    mixed = sum(high != low for high, low in zip(best, worst, strict=True))
+    text = (
+        f"{len(found)} prompts, {len(found[0])} samples each; mean reward {fmean(one.reward for one in every):.3f}; "
+        f"{sum(low == highest for low in worst)} prompts always got {highest:g}, "
+        f"{sum(high == lowest for high in best)} always {lowest:g}, {mixed} differ; "
+        f"{100 * fmean(one.is_truncated for one in every):.1f} % of the samples were cut off at --max-tokens"
+    )
+    failures = sum(one.is_failure for one in every)
+    return text + (f"; the grader broke on {failures}, which count as wrong" if failures else "")
