@@ -98,3 +98,19 @@ def test_every_fragment_is_used_by_a_recipe(fragment):
 def test_no_recipe_holds_a_secret(name):
     settings = resolve(ROOT / "recipes" / name).settings()
     assert not [key for key in settings if key.endswith(SECRETS)]
+
+
+@pytest.mark.parametrize("data", ["gsm8k", "math"])
+@pytest.mark.parametrize("size", ["1.5b", "3b", "7b"])
+def test_a_star_recipes_have_the_published_settings(size, data):
+    config, args = resolved(f"a_star_{data}_qwen2.5_{size}")
+    assert (config.policy_loss, config.terms) == ("a_star", ())
+    options = config.sections["a_star"]
+    assert (options.beta1, options.beta2) == (0.5, 1e-3)  # pyright: ignore[reportAttributeAccessIssue]
+    assert (args.rollout.batch_size, args.rollout.n_samples_per_prompt, batch_plan(args).updates) == (256, 1, 2)
+    assert (args.data.max_len, args.rollout.max_new_tokens, args.rollout.temperature) == (256 + 1024, 1024, 1)
+    assert (args.actor.adam.lr, args.actor.lr_scheduler, args.train.num_episodes) == (1e-6, "constant", 25)
+    assert args.actor.entropy_coef == 1e-3 and args.algo.kl.use_loss and args.algo.kl.init_coef > 0
+    assert args.actor.model_name_or_path == f"Qwen/Qwen2.5-{size.upper()}" and batch_plan(args).gpus_total == 4
+    assert config.grader.answer_style == ("hash" if data == "gsm8k" else "boxed")
+    assert data in args.data.prompt_dataset and size in args.data.prompt_dataset
