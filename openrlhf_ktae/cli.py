@@ -158,6 +158,9 @@ def values(
         int | None, typer.Option(help="Copies of the model, on as many GPUs each; default: one, in this process.")
     ] = None,
     gpu_memory_utilization: Annotated[float, typer.Option(help="Share of a GPU's memory that vLLM takes.")] = 0.9,
+    skip_unsolved: Annotated[
+        bool, typer.Option("--skip-unsolved", help="Leave out prompts of which no sample is correct.")
+    ] = False,
 ) -> None:
     """Sample a reference model and write what its responses are worth: stage 1 of A*-PO (docs/methods.md).
 
@@ -169,7 +172,7 @@ def values(
         values_command(
             ValuesOptions(
                 prompts, model, output, samples, max_tokens, task, tuple(settings or ()), seed, dtype, tensor_parallel,
-                engines, gpu_memory_utilization,
+                engines, gpu_memory_utilization, skip_unsolved,
             )
         )
     )  # fmt: skip

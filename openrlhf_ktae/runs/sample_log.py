@@ -20,6 +20,7 @@ class Graded:
     """Line of the prompt set, from 0."""
     sample: int
     reward: float
+    is_correct: bool
     tokens: int
     is_truncated: bool
     is_failure: bool

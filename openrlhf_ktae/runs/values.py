@@ -42,6 +42,7 @@ class ValuesOptions:
     tensor_parallel: int = 1
     engines: int | None = None
     gpu_memory_utilization: float = 0.9
+    skip_unsolved: bool = False
 
 
 def values_command(options: ValuesOptions) -> int:
@@ -83,11 +84,18 @@ def make_values(options: ValuesOptions, backend: Callable[[EngineOptions], Backe
         if left:
             _sample(options, task, rows, left, log, backend or _vllm(options))
         found = [[log.done[row, sample] for sample in range(options.samples)] for row in range(len(rows))]
+    solved = [samples for samples in found if any(one.is_correct for one in samples)]
+    if options.skip_unsolved and not solved:
+        raise ValueError(f"{options.output}: no prompt was ever solved, so --skip-unsolved leaves nothing to train on")
     write_prompts(
-        (row | {"rewards": [one.reward for one in samples]} for row, samples in zip(rows, found, strict=True)),
+        (
+            row | {"rewards": [one.reward for one in samples]}
+            for row, samples in zip(rows, found, strict=True)
+            if not options.skip_unsolved or any(one.is_correct for one in samples)
+        ),
         options.output,
     )
-    return f"{options.output}: {_summary(found)}"
+    return f"{options.output}: {_summary(found, options.skip_unsolved)}"
 
 
 def task_of(options: ValuesOptions) -> BaseTask:
@@ -199,10 +207,10 @@ def _sample(
             queries, [prompts[row] for row in places], [rows[row]["label"] for row in places],
             task.decode_label, task.verdicts, task.reward,
         )  # fmt: skip
-        failures = graded["extra_logs"]["grader_error"].tolist()
+        columns = [graded["rewards"], graded["scores"], graded["extra_logs"]["grader_error"]]
         return [
-            Graded(one.key[1], one.key[2], reward, one.tokens, one.finish_reason == "length", bool(failure))
-            for one, reward, failure in zip(finished, graded["rewards"].tolist(), failures, strict=True)
+            Graded(*one.key[1:], reward, bool(score), one.tokens, one.finish_reason == "length", bool(failure))
+            for one, reward, score, failure in zip(finished, *(column.tolist() for column in columns), strict=True)
         ]
 
     length = max(map(len, token_ids)) + options.max_tokens
@@ -250,16 +258,13 @@ def _seed(seed: int, row: int, sample: int) -> int:
     return zlib.crc32(f"{seed}/{row}/{sample}".encode())
 
 
-def _summary(found: Sequence[Sequence[Graded]]) -> str:
+def _summary(found: Sequence[Sequence[Graded]], skip_unsolved: bool) -> str:
     every = [one for samples in found for one in samples]
-    best = [max(one.reward for one in samples) for samples in found]
-    worst = [min(one.reward for one in samples) for samples in found]
-    highest, lowest = max(best), min(worst)
-    mixed = sum(high != low for high, low in zip(best, worst, strict=True))
+    solved = [sum(one.is_correct for one in samples) for samples in found]
     text = (
-        f"{len(found)} prompts, {len(found[0])} samples each; mean reward {fmean(one.reward for one in every):.3f}; "
-        f"{sum(low == highest for low in worst)} prompts always got {highest:g}, "
-        f"{sum(high == lowest for high in best)} always {lowest:g}, {mixed} differ; "
+        f"{len(found)} prompts, {len(found[0])} samples each; {100 * fmean(one.is_correct for one in every):.1f} % correct, "
+        f"mean reward {fmean(one.reward for one in every):.3f}; {solved.count(len(found[0]))} prompts always solved, "
+        f"{solved.count(0)} never{' and left out' if skip_unsolved else ''}; "
         f"{100 * fmean(one.is_truncated for one in every):.1f} % of the samples were cut off at --max-tokens"
     )
     failures = sum(one.is_failure for one in every)

@@ -86,7 +86,7 @@ def test_the_prompt_set_comes_back_with_the_rewards_of_every_sample(options):
     assert [{k: v for k, v in row.items() if k != "rewards"} for row in rows] == [
         json.loads(line) for line in options.prompts.read_text().splitlines()
     ]
-    assert "3 prompts, 4 samples each; mean reward -0.250; 0 prompts always got 2, 1 always -1, 2 differ" in said
+    assert "4 samples each; 25.0 % correct, mean reward -0.250; 0 prompts always solved, 1 never; " in said
     assert "25.0 % of the samples were cut off" in said and "broke" not in said
     assert parrot.engine.max_model_len == len(PROMPTS[0]) + 16
     assert {request.max_tokens for request in parrot.requests} == {16}
@@ -186,3 +186,13 @@ def test_data_without_a_command_is_what_it_was(options, tmp_path):
     help_text = CliRunner().invoke(app, ["data", "--help"]).output
     assert "make" in help_text and "values" in help_text
     assert "--samples" in CliRunner().invoke(app, ["data", "values", "--help"], env={"COLUMNS": "200"}).output
+
+
+def test_prompts_that_were_never_solved_can_be_left_out(options):
+    run(options)
+    said, made = run(replace(options, skip_unsolved=True))
+    assert made == [] and "1 never and left out" in said
+    assert [row["input"] for row in written(options)] == list(PROMPTS[:2])
+    options.prompts.write_text(options.prompts.read_text().splitlines(keepends=True)[2])
+    with pytest.raises(ValueError, match="no prompt was ever solved"):
+        run(replace(options, skip_unsolved=True, output=options.output.with_name("other.jsonl")))
