@@ -63,7 +63,7 @@ def run(
         int | None, typer.Option(help="vLLM engines as Ray actors; one in this process if not given.")
     ] = RunOptions.engines,
     address: Annotated[
-        str | None, typer.Option(help="Ray cluster of the engines, e.g. auto; one is started if not given.")
+        str | None, typer.Option(help="Ray cluster of the engines, e.g. auto; RAY_ADDRESS, else a new one.")
     ] = RunOptions.address,
     base_url: Annotated[
         str | None, typer.Option(help="An OpenAI-compatible server, e.g. http://host:8000/v1.")
@@ -74,7 +74,10 @@ def run(
         float, typer.Option(help="Share of the GPU's memory for vLLM.")
     ] = RunOptions.gpu_memory_utilization,
     max_num_seqs: Annotated[
-        int | None, typer.Option(help="Most responses an engine generates at once; vLLM's choice if not given.")
+        int | None,
+        typer.Option(
+            help="Most responses an engine generates at once; on a GPU what its key-value cache holds if not given."
+        ),
     ] = RunOptions.max_num_seqs,
     kv_cache_mib: Annotated[
         int | None, typer.Option(help="Key-value cache in MiB; vLLM's choice on GPU, 256 on CPU if not given.")

@@ -94,6 +94,17 @@ class RunOptions(Options):
     when two attempts in a row fail in the same step, and after failures that another attempt cannot change."""
 
 
+class EngineOptions(Options):
+    """vLLM's engines in training, beside OpenRLHF's ``vllm.*`` (section ``engine``)."""
+
+    max_num_seqs: int = Field(default=0, ge=0)
+    """Responses that an engine decodes at once; 0: on a GPU what its key-value cache holds at half of `data.max_len`
+    each, 64 to 1,024 (docs/gpus.md), on a CPU 256."""
+
+    max_num_batched_tokens: int = Field(default=8192, ge=64)
+    """Most tokens of one forward pass of an engine on a GPU: prompts that start and responses that go on."""
+
+
 class RewardConfig(Options):
     """Options of the reward function (section ``grader``)."""
 

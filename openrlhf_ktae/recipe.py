@@ -1,8 +1,8 @@
 """From YAML layers to one checked configuration and OpenRLHF's command line: the one place that knows how they merge.
 
 A recipe names fragments of ``configs/`` and says what differs. All options live in one tree: OpenRLHF's under
-OpenRLHF's own names, ours in sections: ``run.``, ``grader.``, ``advantage.``, ``policy_loss.``, a section for every
-advantage term, policy loss and task.
+OpenRLHF's own names, ours in sections: ``run.``, ``engine.``, ``grader.``, ``advantage.``, ``policy_loss.``, a section
+for every advantage term, policy loss and task.
 
 Layers, later ones win: ``configs/base.yaml``, the fragments, the recipe, ``--set key=value``. Two fragments that set
 the same option are an error: the recipe has to say which one holds.
@@ -22,6 +22,7 @@ from openrlhf_ktae.advantage.term import TERM
 from openrlhf_ktae.advantage.terms import TERMS
 from openrlhf_ktae.config import (
     AdvantageOptions,
+    EngineOptions,
     Options,
     PolicyLossOptions,
     RewardConfig,
@@ -37,6 +38,7 @@ from openrlhf_ktae.tasks.task import TASK, BaseTask
 
 SECTIONS: dict[str, type[Options]] = {
     "run": RunOptions,
+    "engine": EngineOptions,
     "grader": RewardConfig,
     "advantage": AdvantageOptions,
     "policy_loss": PolicyLossOptions,
@@ -304,7 +306,7 @@ def resolve(recipe: Path | str, overrides: list[str] | None = None) -> RunConfig
     sections = _methods(recipe_file.parent, merged)
     for name, model in SECTIONS.items():
         is_set = any(key.startswith(f"{name}.") for key in merged)
-        if name not in sections and (is_set or name in ("run", "grader")):
+        if name not in sections and (is_set or name in ("run", "engine", "grader")):
             sections[name] = _section(name, model, merged)
     theirs = {k: _number(v.value) for k, v in merged.items() if k.partition(".")[0] not in sections}
     for name in theirs:

@@ -57,7 +57,7 @@ class EngineOptions:
     tensor_parallel: int
     gpu_memory_utilization: float
     max_num_seqs: int | None
-    """Most responses that are generated at once; None: vLLM's choice."""
+    """Most responses that are generated at once; None: what the cache holds on GPU, vLLM's choice on CPU."""
     kv_cache_mib: int | None
     """Size of the key-value cache; None: vLLM's choice on GPU, 256 MiB on CPU."""
 

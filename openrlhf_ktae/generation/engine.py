@@ -8,10 +8,14 @@ from importlib.metadata import distributions
 from typing import Any
 
 from openrlhf_ktae import cpu_vllm
+from openrlhf_ktae.engine_size import responses_of_engine
 from openrlhf_ktae.generation import BackendError, Completion, EngineOptions, Key, Request, Sampling
 
-WINDOW = 512
+WINDOW = 2048
 """Requests an engine holds at once; more than it can run, so that it is never empty."""
+
+_BATCHED_TOKENS = 8192
+"""Most tokens of a forward pass on a GPU."""
 
 _PATIENCE_SECONDS = 2.0
 
@@ -28,6 +32,14 @@ def prepare_environment() -> bool:
     return is_cpu
 
 
+def gpu_arguments(options: EngineOptions) -> dict[str, Any]:
+    """How much an engine does at once on a GPU; vLLM's own choice is 128 responses (`openrlhf_ktae.engine_size`)."""
+    at_once = options.max_num_seqs or responses_of_engine(
+        options.model, options.gpu_memory_utilization, options.max_model_len, options.tensor_parallel
+    )
+    return {"max_num_seqs": at_once, "max_num_batched_tokens": _BATCHED_TOKENS}
+
+
 class Engine:
     """A vLLM engine in this process."""
 
@@ -35,6 +47,8 @@ class Engine:
         arguments: dict[str, Any] = {}
         if prepare_environment():
             arguments |= {"enforce_eager": True, "kv_cache_memory_bytes": cpu_vllm.KV_CACHE_BYTES}
+        else:
+            arguments |= gpu_arguments(options)
         if options.max_num_seqs:
             arguments["max_num_seqs"] = options.max_num_seqs
         if options.kv_cache_mib:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import socket
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,12 +9,13 @@ from typing import Any
 
 from openrlhf_ktae.generation import BackendError, Completion, EngineOptions, Request, Sampling
 from openrlhf_ktae.generation.engine import WINDOW, Engine
+from openrlhf_ktae.ray_address import check_reachable
 
 _START_SECONDS = 1800
 
 
 class RayBackend:
-    """``engines`` vLLM engines on the cluster at ``address``; None starts one on this machine for the evaluation.
+    """``engines`` vLLM engines on the cluster at ``address``, else of RAY_ADDRESS, else on a Ray started here for them.
 
     Each engine reserves ``tensor_parallel`` GPUs where the cluster has any, otherwise as many cores.
 
@@ -24,7 +24,12 @@ class RayBackend:
     """
 
     def __init__(self, options: EngineOptions, sampling: Sampling, engines: int, address: str | None) -> None:
-        _check_reachable(address)
+        said_by = "--address" if address else "RAY_ADDRESS"
+        address = address or os.environ.get("RAY_ADDRESS") or None
+        try:
+            check_reachable(address, said_by)
+        except ConnectionError as error:
+            raise BackendError(str(error)) from None
         import ray
         from ray.exceptions import RayError
 
@@ -39,9 +44,10 @@ class RayBackend:
                 if address is None:
                     # Logical cores: a small machine may hold more engines than it has cores.
                     there["num_cpus"] = max(engines * options.tensor_parallel, os.cpu_count() or 1)
-                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **there)
+                # Not None: Ray would join whatever another `ray start` left on this machine.
+                ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **there)
             except (ConnectionError, ValueError) as error:
-                raise BackendError(f"Ray cluster {address!r}: not reached ({error}); check --address") from error
+                raise BackendError(f"Ray cluster {address!r}: not reached ({error}); check {said_by}") from error
         kind = "GPU" if ray.cluster_resources().get("GPU") else "CPU"
         found, needed = ray.cluster_resources().get(kind, 0), engines * options.tensor_parallel
         if found < needed:
@@ -100,16 +106,6 @@ class RayBackend:
         self._actors = []
         if self._started_by_us:
             self._ray.shutdown()
-
-
-def _check_reachable(address: str | None) -> None:
-    # Ray itself waits for minutes before it says that nobody is there.
-    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
-    if host and port.isdecimal():
-        try:
-            socket.create_connection((host, int(port)), timeout=10).close()
-        except OSError as error:
-            raise BackendError(f"Ray cluster {address}: nobody answers there ({error}); check --address") from error
 
 
 def _reason(error: Exception) -> str:

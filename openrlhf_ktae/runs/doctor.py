@@ -14,6 +14,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from openrlhf_ktae.engine_size import parameter_counts, responses_at_once
 from openrlhf_ktae.hub import hub_problem
 from openrlhf_ktae.openrlhf_options import check, parse, to_argv
 from openrlhf_ktae.recipe import RunConfig, resolve
@@ -102,22 +103,6 @@ def machine() -> list[Finding]:
     return [*findings, Finding("Ray", f"cluster at {address} (RAY_ADDRESS)" if address else "a Ray of its own", "ok")]
 
 
-def parameter_counts(model: str) -> tuple[int, Any]:
-    """Parameters of a model (a tied output layer counts once) and its configuration, without its weights.
-
-    Raises:
-        OSError: neither a folder nor a model that the hub or its local cache has.
-    """
-    from accelerate import init_empty_weights
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    config = AutoConfig.from_pretrained(model)
-    with init_empty_weights():
-        empty = AutoModelForCausalLM.from_config(config)
-    empty.tie_weights()
-    return sum(parameter.numel() for parameter in empty.parameters()), config
-
-
 def estimate_memory(args: SimpleNamespace, parameters: int, model: Any, gpu_bytes: float) -> MemoryEstimate:
     """GPU memory per role on one GPU: bf16 weights, gradients, float32 master weights and two Adam moments.
 
@@ -162,7 +147,7 @@ def recipe_findings(config: RunConfig) -> list[Finding]:
         Finding("a step", f"{plan.rollouts} rollouts, {plan.updates * args.train.max_epochs} updates", "ok"),
         *_steps(args, plan),
     ]
-    return findings + (_memory(args, plan) if config.run.device == "gpu" else [])
+    return findings + (_memory(config, args, plan) if config.run.device == "gpu" else [])
 
 
 def _steps(args: SimpleNamespace, plan: BatchPlan) -> list[Finding]:
@@ -189,7 +174,7 @@ def _steps(args: SimpleNamespace, plan: BatchPlan) -> list[Finding]:
     return findings
 
 
-def _memory(args: SimpleNamespace, plan: BatchPlan) -> list[Finding]:
+def _memory(config: RunConfig, args: SimpleNamespace, plan: BatchPlan) -> list[Finding]:
     name = args.actor.model_name_or_path
     if not Path(name).is_dir() and (problem := hub_problem(name)):
         return [Finding("model", f"{name}: {problem}", "note")]
@@ -216,6 +201,12 @@ def _memory(args: SimpleNamespace, plan: BatchPlan) -> list[Finding]:
     findings += [
         Finding(f"memory a GPU: {name}", f"{value / _GIB:.1f} GiB", "ok") for name, value in rows.items() if value
     ]
+    share = args.vllm.gpu_memory_utilization
+    at_once = config.sections["engine"].max_num_seqs or responses_at_once(  # pyright: ignore[reportAttributeAccessIssue]
+        parameters, model, size, share, args.data.max_len, args.vllm.tensor_parallel_size
+    )
+    each = -(-plan.rollouts // args.vllm.num_engines)
+    findings.append(Finding("vLLM decodes at once", f"{at_once} responses of {each} a step and engine", "ok"))
     verdict = "ok" if together < 0.95 * size else "wrong"
     return [
         *findings,

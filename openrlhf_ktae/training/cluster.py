@@ -1,8 +1,10 @@
 """The Ray of a run: one of its own on this machine, or the cluster of RAY_ADDRESS, with the GPUs that the run needs."""
 
 import os
+import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from openrlhf_ktae.config import RunOptions
@@ -27,7 +29,9 @@ def start_ray(run: RunOptions, environment: dict[str, str], gpus: Mapping[str, i
     import ray
 
     needed = sum(gpus.values())
-    runtime_env: dict[str, Any] = {"env_vars": environment}
+    # DeepSpeed finds ninja on the PATH when it compiles its optimizer; Ray fills in the worker's own.
+    path = f"{Path(sys.executable).parent}:${{PATH}}"
+    runtime_env: dict[str, Any] = {"env_vars": environment | {"PATH": path}}
     if run.device == "cpu":
         runtime_env["worker_process_setup_hook"] = "openrlhf_ktae.training.cpu.install"
     elif not attention.flash_attn_is_installed():

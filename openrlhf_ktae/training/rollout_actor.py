@@ -9,6 +9,8 @@ import torch
 from openrlhf.utils.agent import SingleTurnAgentExecutor
 from vllm.sampling_params import RequestOutputKind, SamplingType
 
+from openrlhf_ktae.config import EngineOptions
+from openrlhf_ktae.engine_size import responses_of_engine
 from openrlhf_ktae.training import cpu
 from openrlhf_ktae.training.options import TrainingOptions
 from openrlhf_ktae.training.overrides import plain_class
@@ -21,7 +23,8 @@ class _GroupRequest:
 
     OpenRLHF sends every sample of a prompt as a request of its own and receives every token of it as a message
     (trainer/ray/vllm_engine.py:163-170, 196-208). One request with ``n`` samples and one final message gives the same
-    distribution, computes the prompt once and keeps the actor's event loop free.
+    distribution and keeps the actor's event loop free. vLLM makes ``n`` requests of it: the prompt is computed once
+    with its prefix cache (``vllm.enable_prefix_caching``) and ``n`` times without.
     """
 
     def __init__(self, engine, num_samples: int) -> None:
@@ -57,6 +60,18 @@ def _as_numbers(responses: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return responses
 
 
+def engine_arguments(options: TrainingOptions, given: dict[str, Any]) -> dict[str, Any]:
+    """Engine arguments beside OpenRLHF's own (``given``): how much an engine does at once."""
+    engine = EngineOptions(**options.sections["engine"])
+    chosen = {"max_num_seqs": engine.max_num_seqs} if engine.max_num_seqs else {}
+    if options.run.device == "cpu":
+        return cpu.ENGINE | chosen
+    names = ("model", "gpu_memory_utilization", "max_model_len", "tensor_parallel_size")
+    chosen = chosen or {"max_num_seqs": responses_of_engine(*(given[name] for name in names))}
+    # Statistics that nobody reads, once per token.
+    return {"disable_log_stats": True, "max_num_batched_tokens": engine.max_num_batched_tokens, **chosen}
+
+
 class RolloutActor(_RolloutActor):
     """OpenRLHF's rollout actor with one request per group; on CPU it brings its own vLLM worker extension."""
 
@@ -64,7 +79,7 @@ class RolloutActor(_RolloutActor):
         if options.run.device == "cpu":
             # trainer/ray/vllm_engine.py:267 hard-codes the extension that allocates on "cuda".
             kwargs["worker_extension_cls"] = "openrlhf_ktae.training.cpu_vllm_worker.CpuWorker"
-            kwargs |= cpu.ENGINE
+        kwargs |= engine_arguments(options, kwargs)
         await super().__init__(*args, **kwargs)  # pyright: ignore[reportGeneralTypeIssues]
 
     async def take_tokenizer(self, tokenizer) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -67,10 +68,11 @@ def test_a_run_on_gpus_joins_no_ray_that_it_was_not_told_of(monkeypatch):
     cluster.start_ray(RunOptions(), {"A": "1"}, {"policy": 2})
     hook = "openrlhf_ktae.training.attention.install"
     assert asked["address"] == "local" and asked["num_cpus"] >= 4 and "num_gpus" not in asked
-    assert asked["runtime_env"] == {"env_vars": {"A": "1"}, "worker_process_setup_hook": hook}
+    variables = {"A": "1", "PATH": f"{Path(sys.executable).parent}:${{PATH}}"}  # where ninja is
+    assert asked["runtime_env"] == {"env_vars": variables, "worker_process_setup_hook": hook}
     monkeypatch.setattr(attention, "flash_attn_is_installed", lambda: True)
     cluster.start_ray(RunOptions(), {"A": "1"}, {"policy": 2})
-    assert asked["runtime_env"] == {"env_vars": {"A": "1"}}
+    assert asked["runtime_env"] == {"env_vars": variables}
 
 
 def refusal(capsys, *overrides: str) -> str:

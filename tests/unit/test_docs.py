@@ -7,7 +7,14 @@ import pytest
 
 from eval.options import RunOptions as RunProtocol
 from openrlhf_ktae.advantage import KtaeConfig
-from openrlhf_ktae.config import AdvantageOptions, PolicyLossOptions, RewardConfig, RunOptions, TaskOptions
+from openrlhf_ktae.config import (
+    AdvantageOptions,
+    EngineOptions,
+    PolicyLossOptions,
+    RewardConfig,
+    RunOptions,
+    TaskOptions,
+)
 from openrlhf_ktae.runs.options import all_options
 from openrlhf_ktae.tasks import TASKS
 from openrlhf_ktae.tasks.task import TASK
@@ -22,6 +29,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("rec
         (RunOptions, "runs.md"),
         (TaskOptions, "tasks.md"),
         *((TASK.load(name).Options, "tasks.md") for name in TASKS),
+        (EngineOptions, "gpus.md"),
         (RewardConfig, "grading.md"),
         (KtaeConfig, "estimator.md"),
         (AdvantageOptions, "methods.md"),

@@ -202,13 +202,44 @@ def test_wrong_server_and_model_are_said(serve, benchmark, tmp_path):
         run(options("http://127.0.0.1:9/v1", benchmark, tmp_path / "b"), Watcher(), print)
 
 
-def test_ray_address_without_a_cluster_is_said_at_once(tmp_path):
+@pytest.mark.parametrize("said_by", ["--address", "RAY_ADDRESS"])
+def test_ray_address_without_a_cluster_is_said_at_once(said_by, monkeypatch):
     from openrlhf_ktae.generation.ray_engines import RayBackend
 
-    with pytest.raises(BackendError, match=r"Ray cluster 127\.0\.0\.1:9: nobody answers there"):
+    nowhere = "127.0.0.1:9"
+    monkeypatch.setenv("RAY_ADDRESS", nowhere if said_by == "RAY_ADDRESS" else "127.0.0.1:10")
+    with pytest.raises(BackendError, match=rf"{said_by}: no Ray answers at 127\.0\.0\.1:9 "):
         RayBackend(
-            EngineOptions("m", "m", None, 64, "auto", 0, 1, 0.9, None, None), Sampling(0.0, 1.0), 2, "127.0.0.1:9"
+            EngineOptions("m", "m", None, 64, "auto", 0, 1, 0.9, None, None),
+            Sampling(0.0, 1.0),
+            2,
+            nowhere if said_by == "--address" else None,
         )
+
+
+@pytest.mark.parametrize("address", [None, "10.0.0.1:6379"])
+def test_cores_are_counted_only_for_a_ray_of_its_own(address, monkeypatch):
+    """Ray refuses num_cpus where it joins a cluster, also the one of RAY_ADDRESS."""
+    import ray
+
+    from openrlhf_ktae.generation import ray_engines
+
+    asked: dict = {}
+
+    def init(**arguments):
+        asked.update(arguments)
+        raise ValueError("no further")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray_engines, "check_reachable", lambda *_: None)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if address:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(BackendError, match="no further"):
+        ray_engines.RayBackend(
+            EngineOptions("m", "m", None, 64, "auto", 0, 1, 0.9, None, None), Sampling(0.0, 1.0), 2, None
+        )
+    assert asked["address"] == (address or "local") and ("num_cpus" in asked) == (address is None)
 
 
 @pytest.mark.parametrize(

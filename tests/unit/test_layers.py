@@ -18,8 +18,9 @@ ALLOWED = {
     "hub": set(),
     "table_files": set(),
     "ray_address": set(),
+    "engine_size": set(),
     "cpu_vllm": set(),
-    "generation": {"cpu_vllm", "generation"},
+    "generation": {"cpu_vllm", "engine_size", "ray_address", "generation"},
     "intervals": set(),
     "run_folder": {"files"},
     "processes": set(),
@@ -44,6 +45,7 @@ ALLOWED = {
         "run_folder",
         "checkpoints",
         "processes",
+        "engine_size",
         "ray_address",
         "advantage",
         "losses",
@@ -60,6 +62,7 @@ ALLOWED = {
         "run_folder",
         "checkpoints",
         "processes",
+        "engine_size",
         "ray_address",
         "advantage",
         "losses",
@@ -82,7 +85,12 @@ ALLOWED = {
     },
 }
 STACK = {"ray", "vllm", "deepspeed", "openrlhf"}
-MAY_IMPORT_STACK = {"training": STACK, "runs": {"deepspeed"}, "generation": {"ray", "vllm"}}
+MAY_IMPORT_STACK = {
+    "training": STACK,
+    "runs": {"deepspeed"},
+    "generation": {"ray", "vllm"},
+    "engine_size": {"vllm"},
+}
 
 
 def imports(path: Path) -> set[str]:
