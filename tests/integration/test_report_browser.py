@@ -16,6 +16,7 @@ from selenium.webdriver.support.ui import Select
 
 from openrlhf_ktae.advantage import KtaeConfig
 from openrlhf_ktae.report import write_report
+from openrlhf_ktae.report.groups import read_groups
 
 pytestmark = pytest.mark.browser
 VIEWS = ("health", "curves", "maps", "groups", "setup")
@@ -334,4 +335,37 @@ def test_printing_shows_every_view_and_whole_rollouts(page):
     assert page.js("return document.querySelectorAll('.chunk:empty').length") == 0
     page.js("dispatchEvent(new Event('afterprint'))")
     assert page.js("return document.querySelectorAll('.view:not([hidden])').length") == 1
+    assert page.console() == []
+
+
+def test_small_shares_and_constants_have_an_axis_that_can_be_read(driver, tmp_path):
+    run = write_run(tmp_path / "small", steps=8, rollout_steps=())
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        if row["kind"] == "train":
+            row |= {"rollout/truncated_rate": 0.002 * row["step"], "actor_lr": 2e-4}
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = Page(driver, write_report([run])).open("#curves")
+    for panel in ("truncated", "learning_rate"):  # drawn when they come into sight
+        page.js("document.querySelector(`[data-panel=${arguments[0]}]`).scrollIntoView()", panel)
+        page.wait("return document.querySelector(`[data-panel=${arguments[0]}]`).data", panel)
+    ticks = page.js(
+        "return [...document.querySelectorAll('[data-panel=truncated] .ytick text')].map(t => t.textContent)"
+    )
+    assert len(ticks) == len(set(ticks)) > 2
+    low, high = page.js("return document.querySelector('[data-panel=learning_rate]').layout.yaxis.range")
+    assert low == 0 and 2e-4 < high <= 1e-3
+
+
+def test_a_value_at_its_limit_in_spite_of_a_large_p_is_explained(driver, tmp_path):
+    run = write_run(tmp_path / "chance", steps=1, rollout_steps=(1,), groups=1, size=8)
+    view = read_groups(run / "rollouts/step_00001.parquet", run / "rollouts/step_00001_tokens.parquet", [0])[0]
+    p, value = view["statistics"]["fisher_p"], view["statistics"]["value"]
+    chance = next(i for i in range(len(p)) if p[i] > 0.05 and abs(value[i]) > 0.99)
+    usual = next(i for i in range(len(p)) if abs(value[i]) < 0.5)
+    page = Page(driver, write_report([run])).open("#maps")
+    for token, explained in ((chance, True), (usual, False)):
+        page.js("document.querySelector(`#token-table tr[data-token='${arguments[0]}'] button`).click()", token)
+        page.wait("return document.querySelector('#inspector [data-field=value]')")
+        assert bool(page.all("#inspector .saturated")) is explained
     assert page.console() == []
