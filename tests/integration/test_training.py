@@ -5,6 +5,7 @@ groups are mixed.
 """
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from ktae_oracle import oracle_values
+from method_references import document_example, kalman_baseline
 
 from openrlhf_ktae.advantage import KtaeConfig
 from openrlhf_ktae.run_folder import EXIT_STOPPED, RunFolder
@@ -33,6 +35,29 @@ def reward_func(queries, prompts, labels, **kwargs):
     response = queries[0][len(prompts[0]):]
     score = torch.tensor([float(sum(map(ord, response)) % 2)])
     return {"rewards": score - 0.25, "scores": score, "extra_logs": {"timed_out": torch.zeros(1)}}
+"""
+
+STATEFUL_TERM = """
+from openrlhf_ktae.advantage.term import AdvantageTerm, TermResult
+
+class Term(AdvantageTerm):
+    '''Takes away the mean reward of all steps so far, this one included.'''
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.total, self.count = 0.0, 0
+
+    def apply(self, batch, advantages):
+        self.total += batch.rewards.sum().item()
+        self.count += len(batch.rewards)
+        baseline = self.total / self.count
+        return TermResult(advantages - baseline, {"baseline": baseline})
+
+    def state_dict(self):
+        return {"total": self.total, "count": self.count}
+
+    def load_state_dict(self, state):
+        self.total, self.count = state["total"], state["count"]
 """
 
 HOSTILE_REWARD = """
@@ -64,6 +89,9 @@ def assets(tmp_path_factory):
     write_prompts(prompt_rows("evaluation", 8, seed=0), folder / "evaluation.jsonl")
     (folder / "reward.py").write_text(REWARD)
     (folder / "hostile.py").write_text(HOSTILE_REWARD)
+    (folder / "running_mean.py").write_text(STATEFUL_TERM)
+    for name in ("my_term.py", "my_loss.py"):
+        document_example(name, folder)
     return folder
 
 
@@ -115,9 +143,16 @@ def steps(folder: RunFolder, kind: str = "train") -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def stopped(command):
-    """A run of four steps that was asked to stop after its first."""
-    line, folder = command("stopped", "algo.advantage.is_correction_level=token", "eval.steps=2")
+def stopped(command, assets):
+    """A run of four steps, with terms and a loss by path, that was asked to stop after its first."""
+    line, folder = command(
+        "stopped",
+        "algo.advantage.is_correction_level=token",
+        "eval.steps=2",
+        f"advantage.terms=[ktae, {assets / 'my_term.py'}, {assets / 'running_mean.py'}]",
+        "my_term.decay=0.5",
+        f"policy_loss.name={assets / 'my_loss.py'}",
+    )
     before = set(psutil.pids())
     process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 400
@@ -182,6 +217,9 @@ def test_a_run_leaves_what_reports_and_users_need(resumed):
         "rollout/accuracy",
         "reward/timed_out_frac",
         "timing/ktae",
+        "my_term/weight_mean",
+        "timing/my_term",
+        "my_loss/ratio_max",
     }
     assert expected <= set(line)
     phases = ("generation", "make_experience", "ppo_train", "broadcast")
@@ -205,13 +243,30 @@ def test_key_token_values_in_training_equal_the_oracle(resumed):
     )
     rewards = torch.tensor([row["reward"] for row in rows]).view(-1, SAMPLES)
     rollout_level = ((rewards - rewards.mean(-1, keepdim=True)) / (rewards.std(-1, keepdim=True) + 1e-9)).flatten()
-    found_non_zero = 0
+    baseline, found_non_zero = rewards.mean().item(), 0
     for row, expected, advantage in zip(rows, values, rollout_level.tolist(), strict=True):
         count = len(row["token_ids"])
         assert row["key_token_value"] == pytest.approx(expected[:count], abs=1e-6)
-        assert row["advantage"] == pytest.approx([advantage + value for value in expected[:count]], abs=1e-5)
+        weights = [0.5 ** (position / 100) for position in range(count)]
+        assert row["weight"] == pytest.approx(weights, abs=1e-6)
+        assert row["advantage"] == pytest.approx(
+            [(advantage + value) * weight - baseline for value, weight in zip(expected[:count], weights, strict=True)],
+            abs=1e-5,
+        )
         found_non_zero += sum(value != 0 for value in expected)
     assert found_non_zero > 0
+
+
+def test_a_stateful_term_goes_on_where_it_stopped(resumed):
+    """The baseline of every step, of both parts of the run, from the rewards of all steps so far."""
+    _, _, folder = resumed
+    lines = [line for line in folder.metrics() if line["kind"] == "train"]
+    rewards = []
+    for line in lines:
+        rewards += [row["reward"] for row in rollouts(folder, line["step"])]
+        assert line["running_mean/baseline"] == pytest.approx(sum(rewards) / len(rewards), abs=1e-6)
+    assert [line["my_term/steps"] for line in lines] == [1, 2, 3, 4]
+    assert all(line["my_loss/ratio_max"] == pytest.approx(1, abs=0.01) for line in lines)  # one update: still on-policy
 
 
 def test_the_counts_behind_the_values_are_kept(resumed):
@@ -231,11 +286,14 @@ def test_vllm_samples_from_the_weights_that_were_trained(resumed):
     assert len(differences) == 4 and max(differences) < 0.02  # bf16 rounding; stale weights differ by tenths
 
 
-def test_zero_scale_logs_the_advantages_of_group_norm_and_several_workers_train_packed(command):
-    """Two policy and two reference workers under ZeRO-2, dynamic batches, packed samples; the key-token term off."""
+def test_several_workers_train_packed_with_entropies_and_in_two_passes(command):
+    """Two policy and two reference workers under ZeRO-2, dynamic batches, packed samples; every token is kept."""
     line, folder = command(
         "workers",
-        "ktae.scale=0",
+        "advantage.terms=[high_entropy]",
+        "high_entropy.share=1.0",
+        "policy_loss.name=lopti",
+        "lopti.threshold=0.02",
         "actor.num_gpus_per_node=2",
         "ref.num_gpus_per_node=2",
         "train.dynamic_batch_enable=true",
@@ -252,7 +310,12 @@ def test_zero_scale_logs_the_advantages_of_group_norm_and_several_workers_train_
     expected = ((rewards - rewards.mean(-1, keepdim=True)) / (rewards.std(-1, keepdim=True) + 1e-9)).flatten()
     for row, advantage in zip(rows, expected.tolist(), strict=True):
         assert set(row["advantage"]) == {advantage}
-        assert set(row["key_token_value"]) == {0.0}
+        assert set(row["high_entropy"]) == {1.0} and "key_token_value" not in row
+    # An untrained model: nearly uniform over its 128 tokens.
+    entropies = [value for row in rows for value in row["entropy"]]
+    assert min(entropies) > 4.5 and max(entropies) < 4.86  # ln 128 = 4.852
+    lines = [line for line in folder.metrics() if line["kind"] == "train"]
+    assert all(4.5 < line["entropy_loss"] < 4.86 for line in lines)  # both passes together, over all tokens
 
 
 def test_asynchronous_training_with_dr_grpo_and_hostile_answers(command, assets):
@@ -263,6 +326,8 @@ def test_asynchronous_training_with_dr_grpo_and_hostile_answers(command, assets)
         f"reward.remote_url={assets / 'hostile.py'}",
         "grader.answer_style=boxed",
         f"data.max_samples={2 * PROMPTS}",
+        "advantage.terms=[token_probability, ktae]",
+        "token_probability.alpha=1",
         "ktae.scale=0.5",
     )
     succeed(line)
@@ -272,10 +337,34 @@ def test_asynchronous_training_with_dr_grpo_and_hostile_answers(command, assets)
     rewards = torch.tensor([row["reward"] for row in rows]).view(-1, SAMPLES)
     expected = (rewards - rewards.mean(-1, keepdim=True)).flatten().tolist()
     for row, advantage in zip(rows, expected, strict=True):
-        total = [advantage + value for value in row["key_token_value"]]
+        # The other order would multiply the key-token value too.
+        total = [
+            advantage * math.exp(log_prob) + value
+            for log_prob, value in zip(row["log_prob"], row["key_token_value"], strict=True)
+        ]
         assert row["advantage"] == pytest.approx(total, abs=1e-5)
     assert any(value != 0 for row in rows for value in row["key_token_value"])
     assert all(0 <= line["reward/timed_out_frac"] <= 1 for line in folder.metrics() if line["kind"] == "train")
+
+
+def test_kalman_baseline_and_entropy_weights_train_together(command):
+    line, folder = command(
+        "kalman",
+        "advantage.terms=[kalman_baseline, entropy_weight]",
+        "entropy_weight.beta=0.5",
+        f"data.max_samples={3 * PROMPTS}",
+        "eval.dataset=null",
+    )
+    succeed(line)
+    assert steps(folder) == [1, 2, 3]
+    rows = rollouts(folder, 3)
+    entropies = [value for row in rows for value in row["entropy"]]
+    mean = sum(entropies) / len(entropies)
+    for start in range(0, len(rows), SAMPLES):
+        group = rows[start : start + SAMPLES]
+        for row, advantage in zip(group, kalman_baseline([row["reward"] for row in group]), strict=True):
+            expected = [advantage * (1 + 0.5 * entropy / mean) for entropy in row["entropy"]]
+            assert row["advantage"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_ctrl_c_ends_everything(command):

@@ -1,6 +1,22 @@
-"""Slow references of the methods beside KTAE: plain Python from the papers, one number at a time."""
+"""Slow references of the methods beside KTAE: plain Python from the papers, one number at a time.
+
+And the examples of docs/methods.md.
+"""
 
 import math
+import re
+from pathlib import Path
+
+METHODS = (Path(__file__).resolve().parents[2] / "docs" / "methods.md").read_text()
+
+
+def document_example(name: str, folder: Path) -> Path:
+    """Writes the file of that name as docs/methods.md shows it."""
+    found = re.search(rf"<!-- example: {re.escape(name)} -->\n```python\n(.*?)```", METHODS, re.DOTALL)
+    assert found, name
+    path = folder / name
+    path.write_text(found[1])
+    return path
 
 
 def token_probability(advantages, log_probs, alpha):

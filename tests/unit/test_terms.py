@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from method_references import METHODS, document_example
 from openrlhf_parts import arguments, experiences, maker
 
 from openrlhf_ktae.advantage.batch import RolloutBatch
@@ -18,16 +19,6 @@ from openrlhf_ktae.plugins import loaded
 from openrlhf_ktae.recipe import RecipeError, resolve
 
 ROOT = Path(__file__).resolve().parents[2]
-METHODS = (ROOT / "docs" / "methods.md").read_text()
-
-
-def example(name: str, folder: Path) -> Path:
-    """The file of that name as docs/methods.md shows it."""
-    found = re.search(rf"<!-- example: {re.escape(name)} -->\n```python\n(.*?)```", METHODS, re.DOTALL)
-    assert found, name
-    path = folder / name
-    path.write_text(found[1])
-    return path
 
 
 def batch(**changes) -> RolloutBatch:
@@ -78,7 +69,7 @@ def test_recipes_with_terms_are_resolved_without_torch():
 
 
 def test_a_strangers_term_is_resolved_checked_and_applied(tmp_path, monkeypatch):
-    path = example("my_term.py", tmp_path)
+    path = document_example("my_term.py", tmp_path)
     monkeypatch.chdir(tmp_path)
     quickstart = ROOT / "recipes" / "quickstart"
     config = resolve(quickstart, ["advantage.terms=[ktae, ./my_term.py]", "my_term.decay=0.5"])
