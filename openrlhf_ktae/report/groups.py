@@ -20,6 +20,8 @@ COUNTS = STATISTICS[:6]
 VALUE_BOUNDS = (KEY_TOKEN_SHARE, 0.25, 0.5, 0.75)
 """Shares of ktae.scale at which a value gets its next, stronger colour; the first one makes a key token."""
 VALUE_TOLERANCE = 1e-5
+RUN_LISTS = ("token_ids", "tokens", "generated", "log_prob", "advantage", "key_token_value")
+"""Columns of the rollout log with an entry per token that have a place of their own on the page."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,18 @@ def encode_group(rows: list[Row], statistics: list[Row]) -> dict[str, Any]:
         "token_ids": order,
         "special": [i for i, token in enumerate(order) if SPECIAL_TOKEN.fullmatch(texts.get(token) or "")],
         "statistics": columns,
+        "columns": term_columns(rows[0]),
         "rollouts": [_encode_rollout(row, position, columns["value"]) for row in rows],
     }
+
+
+def term_columns(row: Row) -> list[str]:
+    """The columns that the advantage terms of a run wrote: every list of numbers that is not of every run."""
+    return [
+        name
+        for name, values in row.items()
+        if name not in RUN_LISTS and isinstance(values, list) and all(isinstance(v, float | None) for v in values)
+    ]
 
 
 def _encode_rollout(row: Row, position: dict[int, int], value: list[float | None]) -> dict[str, Any]:
@@ -123,10 +135,13 @@ def _encode_rollout(row: Row, position: dict[int, int], value: list[float | None
     }
     if row.get("log_prob"):
         rollout["log_prob"] = [None if p is None else round(100 * p) for p in row["log_prob"]]
-    values = [float(v or 0.0) for v in row["key_token_value"]]
+    values = [float(v or 0.0) for v in row.get("key_token_value") or [0.0] * len(tokens)]
     expected = [(value[t] or 0.0) if g else 0.0 for t, g in zip(tokens, generated, strict=False)]
     if any(abs(v - e) > VALUE_TOLERANCE for v, e in zip(values, expected, strict=False)):
         rollout["values"] = [_short(v) for v in values]
+    columns = {name: [_short(number) for number in row[name]] for name in term_columns(row)}
+    if columns:
+        rollout["columns"] = columns
     advantages = row.get("advantage")
     if advantages:
         base = [a - v for a, v, g in zip(advantages, values, generated, strict=False) if g and a is not None]
@@ -149,7 +164,8 @@ def _count(rows: list[Row]) -> list[Row]:
         tokens = [t for t, g in zip(row["token_ids"], generated, strict=False) if g]
         containing[side].update(set(tokens))
         occurring[side].update(tokens)
-        value |= {t: v for t, v, g in zip(row["token_ids"], row["key_token_value"], generated, strict=False) if g}
+        values = row.get("key_token_value") or [None] * len(generated)
+        value |= {t: v for t, v, g in zip(row["token_ids"], values, generated, strict=False) if g}
     return [
         {
             "token_id": t,

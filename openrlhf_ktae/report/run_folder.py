@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from openrlhf_ktae.run_folder import FORMAT
 
-ROLLOUT_COLUMNS = ("group", "rollout", "response", "correct", "token_ids", "tokens", "key_token_value")
+ROLLOUT_COLUMNS = ("group", "rollout", "response", "correct", "token_ids", "tokens")
 TOKEN_COLUMNS = ("group", "token_id", "token", "a", "b", "c", "d", "m_c", "m_w", "value")
 _STEP_FILE = re.compile(r"step_(\d+)(_tokens)?\.parquet")
 

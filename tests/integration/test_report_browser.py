@@ -5,6 +5,7 @@ from collections import Counter
 from math import asin, exp, sqrt
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from axe_core_python.selenium import Axe
@@ -122,6 +123,32 @@ def test_choosing_another_group_or_step_changes_the_map(page):
     assert len(texts) == 3
     page.driver.back()
     page.wait("return location.hash.includes('step=20&group=2') && document.getElementById('pick-step').value === '20'")
+
+
+def test_a_terms_columns_are_colours_of_the_map(driver, tmp_path):
+    """A run with terms of its own and without KTAE: a weight (shown over its range) and a signed column."""
+    run = write_run(tmp_path / "run", steps=4, rollout_steps=(4,), groups=1, size=4, tokens=40, hostile=False)
+    file = run / "rollouts" / "step_00004.parquet"
+    rows = pq.read_table(file).drop_columns(["key_token_value"]).to_pylist()
+    for row in rows:
+        count = len(row["tokens"])
+        row |= {"weight": [0.5 + i / (2 * count) for i in range(count)], "pull": [(-1.0) ** i for i in range(count)]}
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    page = Page(driver, write_report([run]))
+    page.open("#maps?run=0&step=4&group=0&colour=column:weight")
+    pick = Select(page.one("#pick-colour"))
+    assert [option.get_attribute("value") for option in pick.options][3:] == ["column:weight", "column:pull"]
+    assert pick.first_selected_option.text == "weight"
+    classes = "return [...document.querySelector('.rollout').querySelectorAll('.tok')].map(t => t.className)"
+    found = page.js(classes)
+    assert "s4" in found[-2] and not any(f"s{level}" in found[0] for level in range(1, 5))
+    assert "from 0.5" in page.one("#legend").text
+    pick.select_by_value("column:pull")
+    first, second = page.js(classes)[:2]
+    assert "p4" in first and "n4" in second
+    page.js("document.querySelectorAll('.tok')[1].click()")
+    assert page.one("#inspector [data-field=column-pull]").get_attribute("data-value") == "-1"
+    assert "colour=column%3Apull" in page.js("return location.hash") and page.console() == []
 
 
 def test_deep_link_restores_the_view(page):

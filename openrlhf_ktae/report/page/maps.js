@@ -2,6 +2,9 @@
 const CHUNK = 160, CHUNK_LIMIT = 420;
 const MODES = ["value", "advantage", "probability"];
 const PROBABILITY_BOUNDS = [0.9, 0.6, 0.3, 0.1];
+const RANGE_BOUNDS = [0.2, 0.4, 0.6, 0.8];  // shares of a column's range, where it has no negative numbers
+const COLUMN = "column:";
+const isColumn = (mode) => mode.startsWith(COLUMN);
 const boundsOf = (mode) => (mode === "probability" ? PROBABILITY_BOUNDS : groupIndex.bounds);
 const map = { view: null, entry: null, cards: [], mode: "value", limit: 1, shown: null, pinned: null };
 const highlight = new CSSStyleSheet();
@@ -21,6 +24,7 @@ function prepareGroup(view) {
 }
 
 function shownNumbers(rollout) {
+  if (isColumn(map.mode)) return rollout.columns?.[map.mode.slice(COLUMN.length)] ?? null;
   return map.mode === "value" ? rollout.values : map.mode === "advantage" ? rollout.total : rollout.probability;
 }
 
@@ -32,9 +36,22 @@ function shade(number) {
     const level = bounds.filter((bound) => number < bound).length;
     return level ? `s${level}` : "";
   }
+  if (map.range) {
+    const level = RANGE_BOUNDS.filter((bound) => shareOfRange(number) >= bound).length;
+    return level ? `s${level}` : "";
+  }
   const level = bounds.filter((bound) => Math.abs(number) >= bound * map.limit).length;
   return level ? `${number > 0 ? "p" : "n"}${level}` : "";
 }
+
+// A column's numbers over a group; null where some are negative: those are shown by sign, as advantages are.
+function rangeOf(numbers) {
+  const found = numbers.flatMap((list) => list ?? []).filter((v) => v != null);
+  const low = found.reduce((least, v) => Math.min(least, v), Infinity), high = found.reduce((most, v) => Math.max(most, v), -Infinity);
+  return found.length && low >= 0 ? { low, high } : null;
+}
+
+const shareOfRange = (number) => (map.range.high > map.range.low ? (number - map.range.low) / (map.range.high - map.range.low) : 0);
 
 function chunksOf(view, rollout) {
   const starts = [0];
@@ -153,11 +170,11 @@ function drawStrip(card) {
     let high = 0, low = 0, isMarked = false;
     for (let i = from; i < to && i < rollout.tokens.length; i++) {
       const number = card.numbers?.[i] ?? 0;
-      const part = map.mode === "probability" ? (card.numbers ? 1 - number : 0) : number / map.limit;
+      const part = map.mode === "probability" ? (card.numbers ? 1 - number : 0) : map.range ? shareOfRange(number) : number / map.limit;
       high = Math.max(high, part); low = Math.min(low, part);
       isMarked ||= map.shown && rollout.tokens[i] === map.shown.token;
     }
-    if (high > 0.02) { context.fillStyle = map.mode === "probability" ? odd : good; context.fillRect(x, 10 - 10 * Math.min(1, high), 1, 10 * Math.min(1, high)); }
+    if (high > 0.02) { context.fillStyle = map.mode === "probability" || map.range ? odd : good; context.fillRect(x, 10 - 10 * Math.min(1, high), 1, 10 * Math.min(1, high)); }
     if (low < -0.02) { context.fillStyle = bad; context.fillRect(x, 10, 1, 10 * Math.min(1, -low)); }
     if (isMarked) { context.fillStyle = mark; context.fillRect(x - 0.5, 0, 2, 4); context.fillRect(x - 0.5, 16, 2, 4); }
   }
@@ -165,7 +182,8 @@ function drawStrip(card) {
 
 function recolour() {
   const numbers = map.view.rollouts.map(shownNumbers);
-  map.limit = map.mode === "advantage" ? Math.max(1e-6, ...numbers.map((list) => (list ?? []).reduce((most, v) => Math.max(most, Math.abs(v ?? 0)), 0))) : map.view.scale || 1;
+  map.range = isColumn(map.mode) ? rangeOf(numbers) : null;
+  map.limit = map.mode === "advantage" || isColumn(map.mode) ? Math.max(1e-6, ...numbers.map((list) => (list ?? []).reduce((most, v) => Math.max(most, Math.abs(v ?? 0)), 0))) : map.view.scale || 1;
   for (const card of map.cards) {
     card.numbers = numbers[card.index];
     for (const chunk of card.chunks) {
@@ -185,16 +203,30 @@ function drawLegend() {
   const bounds = boundsOf(map.mode);
   if (map.view.rollouts.every((rollout) => shownNumbers(rollout) == null)) legend.replaceChildren(make("span", { text: "The run did not write these numbers." }));
   else if (map.mode === "probability") legend.replaceChildren(sample("", `at least ${bounds[0]}`), ...bounds.map((bound, i) => sample(`s${i + 1}`, `below ${bound}`)));
-  else {
+  else if (map.range) {
+    const { low, high } = map.range;
+    const at = (share) => String(Number((low + share * (high - low)).toPrecision(2)));
+    legend.replaceChildren(sample("", `from ${at(0)}`), ...RANGE_BOUNDS.map((bound, i) => sample(`s${i + 1}`, `≥ ${at(bound)}`)), make("span", { text: `to ${at(1)}` }));
+  } else {
     const at = (i) => String(Number((bounds[i] * map.limit).toPrecision(2)));
     legend.replaceChildren(...[3, 2, 1, 0].map((i) => sample(`n${i + 1}`, `≤ −${at(i)}`)), sample("", "near 0"), ...[0, 1, 2, 3].map((i) => sample(`p${i + 1}`, `≥ ${at(i)}`)));
   }
 }
 
+// The columns of the run's advantage terms, as further colours.
+function offerColumns(view) {
+  const pick = $("pick-colour");
+  for (const option of [...pick.options]) if (isColumn(option.value)) option.remove();
+  pick.append(...view.columns.map((name) => make("option", { value: COLUMN + name, text: name.replaceAll("_", " ") })));
+}
+
 async function showGroup(position, entry, mode) {
-  map.mode = mode;
-  if (map.entry === entry) { recolour(); return; }
+  const offered = (view) => (isColumn(mode) && !view.columns.includes(mode.slice(COLUMN.length)) ? "value" : mode);
+  if (map.entry === entry) { map.mode = offered(map.view); $("pick-colour").value = map.mode; recolour(); return; }
   const view = prepareGroup(await unpack(`data-group-${position}`));
+  map.mode = offered(view);
+  offerColumns(view);
+  $("pick-colour").value = map.mode;
   view.scale = groupIndex.runs[entry.run].scale;
   map.cards.forEach((card) => card.observer?.disconnect());
   cardSeen.disconnect();

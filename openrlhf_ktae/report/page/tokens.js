@@ -43,7 +43,8 @@ function showToken(shown) {
     facts([["p", MEANING.fisher_p, number("fisher_p", s.fisher_p)], ["gain", "information gain in bits", number("information_gain_bits", s.information_gain_bits)],
       ["h", MEANING.cohens_h, number("cohens_h", s.cohens_h)], ["r", MEANING.tf_contrast, number("tf_contrast", s.tf_contrast)],
       card && ["total A", "advantage trained on", number("advantage", card.rollout.total?.[i] ?? null, (v) => signed(v))],
-      card && ["prob.", "policy probability", number("probability", card.rollout.probability?.[i] ?? null)]]),
+      card && ["prob.", "policy probability", number("probability", card.rollout.probability?.[i] ?? null)],
+      ...(card ? map.view.columns.map((name) => [name.replaceAll("_", " "), "written by an advantage term", number(`column-${name}`, card.rollout.columns?.[name]?.[i] ?? null)]) : [])]),
     isSaturatedByChance(s) ? make("p", { class: "hint saturated", text: "K is at its limit although p is not small: only one class uses the token, so r is very large. ktae.tf_smoothing above 0 counters that." }) : null,
     card ? make("p", { class: "hint where", text: `Rollout ${card.rollout.rollout}, token ${i + 1} of ${card.rollout.tokens.length}${card.rollout.isGiven.has(i) ? " (given, not generated)" : ""}` }) : null);
   highlight.replaceSync(`.tok[data-t="${token}"] { outline: 2px solid var(--mark); outline-offset: 1px; border-radius: 3px; }`);

@@ -8,7 +8,7 @@ function readAddress() {
   if (!VIEWS.includes(name)) return null;
   const parts = new URLSearchParams(query ?? "");
   const numbers = Object.fromEntries(["run", "step", "group", "token", "rollout", "position"].filter((key) => /^\d+$/.test(parts.get(key) ?? "")).map((key) => [key, Number(parts.get(key))]));
-  return { view: name, colour: MODES.includes(parts.get("colour")) ? parts.get("colour") : "value", ...numbers };
+  return { view: name, colour: MODES.includes(parts.get("colour")) || isColumn(parts.get("colour") ?? "") ? parts.get("colour") : "value", ...numbers };
 }
 
 function address() {
@@ -61,7 +61,6 @@ async function showMap(wanted) {
   fillSelect($("pick-step"), unique(inRun.map((g) => g.step)).map((step) => [step, String(step)]), entry.step);
   const inStep = inRun.filter((g) => g.step === entry.step);
   fillSelect($("pick-group"), inStep.map((g) => [g.group, `${g.correct} of ${g.size} correct · ${Math.round(100 * g.key_share)} % key tokens · ${g.prompt}`]), entry.group);
-  $("pick-colour").value = state.colour;
   await showGroup(groups.indexOf(entry), entry, state.colour);
   if (wanted.token == null && wanted.position == null) return;
   const card = map.cards.find((c) => c.rollout.rollout === wanted.rollout) ?? map.cards[0];
