@@ -3,9 +3,9 @@
 import re
 from dataclasses import dataclass
 
+from openrlhf_ktae.reward.evaluate import constant
 from openrlhf_ktae.reward.names import is_name
 from openrlhf_ktae.reward.normalize import split_top, unwrap
-from openrlhf_ktae.reward.numbers import read_number
 from openrlhf_ktae.reward.units import read_compound
 
 
@@ -180,7 +180,7 @@ def _set_operation(text: str, depth: int) -> Node | None:
 
 def _relation(parts: list[str], operators: list[str]) -> Node:
     # The exact value counts, not what it is about: x = \frac13 ≈ 0.33
-    if "≈" in operators:
+    if "≈" in operators and not _contradicts_itself(parts[operators.index("≈") :], 0.2):
         first = operators.index("≈")
         if first or not is_name(parts[0]):
             parts, operators = parts[: first + 1], operators[:first]
@@ -198,10 +198,10 @@ def _relation(parts: list[str], operators: list[str]) -> Node:
     return Relation(tuple(parts), tuple(operators))
 
 
-def _contradicts_itself(parts: list[str]) -> bool:
+def _contradicts_itself(parts: list[str], tolerance: float = 0.02) -> bool:
     """Whether a chain such as x = 6 = 5 states two values; a rounded one after an exact one is no contradiction."""
-    numbers = [number.value for part in parts if (number := read_number(part)) is not None]
-    return any(abs(number - numbers[0]) > abs(numbers[0]) / 50 for number in numbers)
+    numbers = [number for part in parts if (number := constant(part)) is not None]
+    return any(abs(number - numbers[0]) > abs(numbers[0]) * tolerance for number in numbers)
 
 
 def _matrix(content: str, depth: int) -> Matrix:

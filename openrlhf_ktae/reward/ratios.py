@@ -3,6 +3,7 @@
 import re
 
 from openrlhf_ktae.reward.normalize import split_top
+from openrlhf_ktae.reward.numbers import read_number
 
 _COLON = re.compile(r"\s*:\s*|\s*‹\s*to\s*›\s*|(?<=\d)\s+to\s+(?=\d)")
 _CLOCK = re.compile(r"(\d{1,2}:[0-5]\d)(?::[0-5]\d)?\s*‹?\s*(?:([ap])\.?\s*m\.?)?\s*›?", re.IGNORECASE)
@@ -30,8 +31,15 @@ def proportions(left: list[str], right: list[str]) -> list[tuple[str, str]] | No
     """The equations (each a pair of expressions) that make two ratios the same; None when their lengths differ."""
     if len(left) != len(right):
         return None
+    if any(_is_zero(term) for term in (*left, *right)):
+        return list(zip(left, right, strict=True))  # what is proportional to zero says nothing
     first, other = left[0], right[0]
     return [(f"({first})({b})", f"({other})({a})") for a, b in zip(left[1:], right[1:], strict=True)]
+
+
+def _is_zero(term: str) -> bool:
+    number = read_number(term)
+    return number is not None and number.value == 0
 
 
 def as_fraction(terms: list[str]) -> str | None:

@@ -24,10 +24,15 @@ _CONVERSION = ConversionConfig(lowercase_symbols=False)
 _LETTERS = {r"\gamma": r"\varrho ", r"\Gamma": r"\varsigma ", "E": r"\Xi ", "I": r"\Upsilon ", "e": r"\Psi "}
 _CONSTANT_LETTERS = re.compile(r"\\(?:mathrm|text)\s*\{[^{}]*\}|\\Gamma\s*\(|\\[A-Za-z]+|[EI](?![A-Za-z]{2})|e(?=\s*_)")
 _NATURAL_LOG = re.compile(r"\\log(?![A-Za-z]|\s*_)")
+# dx/dt of a function x of t; to the parser x is a number, whose derivative is 0.
+_DERIVATIVE = re.compile(
+    r"\\frac\s*\{\s*d\s*(?:\^\s*\{?\s*(\d)\s*\}?)?\s*([A-Za-z](?:_\s*\{?\s*\w\s*\}?)?)\s*\}\s*\{\s*d\s*([A-Za-z])\s*(?:\^\s*\{?\s*(\d)\s*\}?)?\s*\}"
+)
 _DIGITS = 30
 _EXACT_TOLERANCE = 1e-25
 _INEXACT_TOLERANCE = 5e-6  # openrlhf_ktae.reward.numbers.RELATIVE_TOLERANCE
 _POINTS = 6
+_ROUNDED_POINTS = 36  # floors of sqrt(n-1) and sqrt(n-2) differ at few n
 _WHOLE_NUMBERS_ONLY = (sympy.floor, sympy.ceiling, sympy.factorial, sympy.binomial, sympy.Mod)
 
 
@@ -58,6 +63,7 @@ def equal_expressions(answer: str, gold: str) -> bool:
 @lru_cache(maxsize=256)
 def read_latex(text: str) -> Any:
     """The sympy object that a LaTeX expression is; None when the parser of math-verify cannot read it."""
+    text = _DERIVATIVE.sub(_derivative_symbol, text)
     text = _CONSTANT_LETTERS.sub(lambda match: _LETTERS.get(match.group(), match.group()), text)
     try:
         expression = latex2sympy(text, is_real=True, normalization_config=_NORMALIZATION, conversion_config=_CONVERSION)
@@ -68,6 +74,11 @@ def read_latex(text: str) -> Any:
     if not isinstance(expression, sympy.Expr):
         return expression
     return expression.subs({symbol: sympy.I for symbol in expression.free_symbols if symbol.name == "i"})  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _derivative_symbol(match: re.Match[str]) -> str:
+    name = re.sub(r"\W|_", "", f"{match[2]}{match[3]}{match[1] or 1}{match[4] or 1}")
+    return rf"\vartheta_{{{name}}} "
 
 
 def _same_functions(left: sympy.Expr, right: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr]:
@@ -103,8 +114,9 @@ def _equal_at_points(left: sympy.Expr, right: sympy.Expr, relation: str) -> bool
     inexact = left.has(sympy.Float) or right.has(sympy.Float)
     tolerance = _INEXACT_TOLERANCE if inexact else _EXACT_TOLERANCE
     whole = any(side.has(*_WHOLE_NUMBERS_ONLY) or _has_sign_power(side) for side in (left, right))
+    rounded = any(side.has(sympy.floor, sympy.ceiling, sympy.Mod) for side in (left, right))
     ratios, agreed = [], 0
-    for point in _points(names, whole) if names else [{}]:
+    for point in _points(names, whole, _ROUNDED_POINTS if rounded else _POINTS) if names else [{}]:
         values = _value(left, point, _DIGITS), _value(right, point, _DIGITS)
         if values[0] is None or values[1] is None:
             continue
@@ -123,12 +135,14 @@ def _equal_at_points(left: sympy.Expr, right: sympy.Expr, relation: str) -> bool
     return True
 
 
-def _points(names: list[str], whole: bool) -> list[dict[str, sympy.Expr]]:
+def _points(names: list[str], whole: bool, count: int) -> list[dict[str, sympy.Expr]]:
     generator = random.Random(20)
+    if len(names) == 1 and count == _ROUNDED_POINTS:
+        return [{names[0]: sympy.Integer(value)} for value in range(2, 2 + count)]
     points = []
-    for index in range(_POINTS):
+    for index in range(count):
         # Quantities are mostly positive; two points with negative values tell |x| from x.
-        sign = -1 if index >= _POINTS - 2 and not whole else 1
+        sign = -1 if index >= count - 2 and not whole else 1
         low, high, denominator = (2, 12, 1) if whole else (300, 1900, 1009)
         points.append({name: sympy.Rational(sign * generator.randint(low, high), denominator) for name in names})
     return points

@@ -120,7 +120,7 @@ NO_UNIT = Unit("", True)
 
 def read_unit(tail: str) -> Unit:
     """The unit that a text such as ``‹km›/‹h›`` or ``square centimeters`` is."""
-    text = tail.replace("‹", " ").replace("›", " ").replace("\\Omega", "Ω")
+    text = tail.replace("‹", " ").replace("›", " ").replace("\\Omega", "Ω").replace("\\cdot", " ")
     pieces: list[tuple[str, int]] = []
     known, power, sign = True, 0, 1
     for match in _TOKEN.finditer(text):
@@ -148,10 +148,8 @@ def differ(unit: Unit, other: Unit) -> bool:
     """Whether two units measure different things. A missing unit is no difference, nor are two unknown words."""
     if not unit.name or not other.name:
         return False
-    if unit.known and other.known:
-        return unit.measures != other.measures
-    # A number of people is no number of days; "5 km north" is 5 km.
-    return bool(unit.measures) != bool(other.measures)
+    # A number of people is no number of days; "5 km north" is 5 km; two words that measure nothing are one thing.
+    return unit.measures != other.measures or (unit.size != other.size and not (unit.known and other.known))
 
 
 def read_compound(text: str) -> tuple[Fraction, Unit] | None:
