@@ -139,7 +139,11 @@ def _split(names: list[str] | None, others: list[str]) -> list[str] | None:
 @app.command()
 def grade(
     file: Annotated[
-        Path, typer.Argument(help="Answers as JSON lines or JSON: outputs.jsonl, or somebody else's file.")
+        Path,
+        typer.Argument(
+            help="Answers as JSON lines, JSON or Parquet: outputs.jsonl, or a file of lm-evaluation-harness, "
+            "lighteval, OpenCompass or somebody else."
+        ),
     ],
     output: Annotated[
         Path | None, typer.Option(help="Folder for the verdicts; <file>_graded beside the file if not given.")
@@ -148,6 +152,9 @@ def grade(
         str | None,
         typer.Option(help="Where the answer stands: boxed, tags, hash or auto; that of the templates, or boxed."),
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at an unreadable record; otherwise it is left out and named.")
+    ] = False,
 ) -> None:
     """Grade answers that are there already; no model is needed."""
     from rich.console import Console
@@ -161,9 +168,25 @@ def grade(
         if not file.is_file():
             raise ValueError(f"{file}: no such file")
         folder = output or file.with_name(f"{file.stem}_graded")
-        results = grade_file(file, folder, answer_style, progress.graded, progress.start)  # type: ignore[arg-type]
+        unreadable: list[str] = []
+        results = grade_file(
+            file,
+            folder,
+            answer_style,  # type: ignore[arg-type]
+            progress.graded,
+            progress.start,
+            None if strict else unreadable.append,
+        )
+    _warn_of(unreadable, file)
     print_results(results, console)
     console.print(f"[dim]{folder}/results.json[/]", highlight=False)
+
+
+def _warn_of(unreadable: list[str], file: Path) -> None:
+    for record in unreadable[:10]:
+        print(f"warning: left out: {record}", file=sys.stderr)
+    if unreadable:
+        print(f"warning: {len(unreadable)} records of {file} cannot be read", file=sys.stderr)
 
 
 @app.command()

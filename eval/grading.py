@@ -17,6 +17,7 @@ from openrlhf_ktae.reward.grading import grade
 from openrlhf_ktae.tasks.task import TASK, BaseTask
 
 _BATCH = 64
+_SHOWN = 20  # unreadable records that results.json names
 
 
 def grade_samples(
@@ -83,11 +84,13 @@ def grade_file(
     style: AnswerStyle | None,
     on_graded: Callable[[Sequence[Record]], None] = lambda _: None,
     on_start: Callable[[int], None] = lambda _: None,
+    on_unreadable: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Grades a file of answers into the folder ``output`` (settings.json, outputs.jsonl, results.json); the results.
 
     The same file gives the same bytes. ``style`` None takes each task's style from the settings.json beside the file
-    (an evaluation of our own), or ``boxed``.
+    (an evaluation of our own), or ``boxed``. With ``on_unreadable`` a record that cannot be graded is told to it,
+    counted in ``results["unreadable"]`` and left out; without it such a record raises.
 
     Raises:
         ValueError: nothing to grade, records that lack something, an unknown style, or an output folder that holds
@@ -97,7 +100,14 @@ def grade_file(
         raise ValueError(f"answer style: got {style!r}, expected one of {', '.join(STYLES)}")
     if (output / OUTPUTS).resolve() == path.resolve():
         raise ValueError(f"{output}: holds the file that is to be graded; name another --output")
-    samples = read_samples(path)
+    unreadable: list[str] = []
+
+    def note(record: str) -> None:
+        unreadable.append(record)
+        if on_unreadable is not None:
+            on_unreadable(record)
+
+    samples = read_samples(path, None if on_unreadable is None else note)
     on_start(len(samples))
     before = _settings_beside(path)
     styles: dict[str, AnswerStyle] = {
@@ -107,6 +117,10 @@ def grade_file(
     records = grade_samples(samples, styles, on_graded, verifiers)
     settings = {"graded_from": path.name, **before, "answer_styles": dict(sorted(styles.items()))}
     results = summarise(records, settings, equivalence())
+    if unreadable:
+        results["unreadable"] = {"records": len(unreadable), "first": unreadable[:_SHOWN]}
+        results["partial"] = True
+        results["partial_because"].append(f"{len(unreadable)} records cannot be read")
     output.mkdir(parents=True, exist_ok=True)
     lines = "".join(to_line(record) for record in sorted(records, key=lambda record: record.key))
     (output / OUTPUTS).write_bytes(lines.encode(*ENCODING))

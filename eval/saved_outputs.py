@@ -1,16 +1,19 @@
-"""Reads answers that somebody else generated: JSON lines, a JSON list of records, or a JSON object of such lists.
+"""Reads answers that somebody else generated: JSON lines, a JSON list or object of records, or a Parquet file.
 
-A record is ``{task or task_name, problem or prompt, answer or answers or gt, output or outputs or model_output}``; an
-``outputs.jsonl`` of our own is one too. Several outputs are several samples, and so are several records of one problem.
+A record is ``{task or task_name, problem or prompt, answer or answers or gt, output or outputs or model_output}``, one
+of our own ``outputs.jsonl``, or one of another evaluation program (:mod:`eval.saved_shapes`). Several outputs are
+several samples, and so are several records of one problem.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from eval.records import ENCODING, difficulty_of
+from eval.saved_shapes import is_repeated, standard_row
 from openrlhf_ktae.reward.grading import gold_answers
 
 FIELDS = {
@@ -39,41 +42,105 @@ class Sample:
     difficulty: float | None
 
 
-def read_samples(path: Path) -> list[Sample]:
+def read_samples(path: Path, on_unreadable: Callable[[str], None] | None = None) -> list[Sample]:
     """Every sample of the file, in its order.
 
     The number of a problem is its ``index`` where the records have one, otherwise its place among the problems of its
-    task by first appearance.
+    task by first appearance. Where one text has different accepted answers (a prompt without the problem), every
+    record of the task is a problem.
+
+    Args:
+        on_unreadable: told the place of a record that cannot be graded, and why; None: such a record raises.
 
     Raises:
-        ValueError: no records; a record without one of the fields, named with its place in the file; a sample twice.
+        ValueError: no record that can be graded; with ``on_unreadable`` None also a record without one of the fields,
+            named with its place in the file, or a sample twice.
     """
+    rows: list[tuple[str, dict[str, Any]]] = []
+    unreadable: list[str] = []
+
+    def skip(place: str, error: ValueError) -> None:
+        if on_unreadable is None:
+            raise ValueError(f"{path}, {place}: {error}") from error
+        unreadable.append(f"{place}: {error}")
+        on_unreadable(unreadable[-1])
+
+    before: set[tuple[Any, str]] = set()
+    for place, content in _rows(path):
+        try:
+            row = _object(content() if callable(content) else content)
+            if not is_repeated(row, before):
+                rows.append((place, _checked(standard_row(row, path))))
+        except ValueError as error:
+            skip(place, error)
     samples: list[Sample] = []
     numbers: dict[str, dict[Any, int]] = {}
     counts: dict[tuple[str, int], int] = {}
     seen: set[tuple[str, int, int]] = set()
-    for place, row in _rows(path):
+    unnamed = _tasks_without_problems([row for _, row in rows])
+    for number, (place, row) in enumerate(rows):
         try:
-            for sample in _samples_of(row, numbers, counts):
-                key = (sample.task, sample.index, sample.sample)
-                if key in seen:
+            if row["task"] in unnamed:
+                row = {**row, "problem_key": number}
+            read = list(_samples_of(row, numbers, counts))
+            for sample in read:
+                if (sample.task, sample.index, sample.sample) in seen:
                     raise ValueError(
                         f"sample {sample.sample} of problem {sample.index} of {sample.task} is there twice"
                     )
-                seen.add(key)
-                samples.append(sample)
+            seen.update((sample.task, sample.index, sample.sample) for sample in read)
+            samples += read
         except ValueError as error:
-            raise ValueError(f"{path}, {place}: {error}") from error
+            skip(place, error)
     if not samples:
-        raise ValueError(f"{path}: no records; expected at least one, as JSON lines or as a JSON list")
+        why = f"; {len(unreadable)} cannot be read: {'; '.join(unreadable[:3])}" if unreadable else ""
+        raise ValueError(f"{path}: no records; expected at least one, as JSON lines or as a JSON list{why}")
     return samples
 
 
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _checked(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with its fields under one name each.
+
+    Raises:
+        ValueError: a field is missing.
+    """
+    answers = _field(row, "answer")
+    while isinstance(answers, list) and any(isinstance(cell, list) for cell in answers):  # [["9.6"]] of the authors
+        answers = [one for cell in answers for one in (cell if isinstance(cell, list) else [cell])]
+    return {
+        **row,
+        "task": _text(_field(row, "task"), "task"),
+        "problem": _text(_field(row, "problem"), "problem"),
+        "answers": gold_answers(answers),
+        "outputs": _field(row, "output"),
+    }
+
+
+def _tasks_without_problems(rows: list[dict[str, Any]]) -> set[str]:
+    """The tasks in which one text has several different accepted answers, so that it cannot be the problem."""
+    answers: dict[tuple[str, str], tuple[str, ...]] = {}
+    found = set()
+    for row in rows:
+        key = row["task"], row["problem"]
+        if row.get("index") is None and answers.setdefault(key, row["answers"]) != row["answers"]:
+            found.add(row["task"])
+    return found
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Any]]:
+    """The place and the content of each record; what has to be decoded first is a function that does it."""
+    if path.suffix == ".parquet":
+        import pyarrow.parquet
+
+        yield from ((f"row {n}", row) for n, row in enumerate(pyarrow.parquet.read_table(path).to_pylist(), start=1))
+        return
     text = path.read_bytes().decode(*ENCODING)
     start = text.lstrip()[:1]
     if start == "[" or (start == "{" and _is_one_object(text)):
         content = json.loads(text)
+        if isinstance(content, dict) and content and all(key.isdigit() for key in content):  # OpenCompass
+            yield from ((f"record {key!r}", row) for key, row in content.items())
+            return
         lists = content if isinstance(content, dict) and not _is_record(content) else {None: content}
         for task, rows in lists.items():
             if isinstance(rows, dict):
@@ -82,15 +149,18 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 raise ValueError(f"{path}: {task!r} holds {type(rows).__name__}, expected a list of records")
             for number, row in enumerate(rows, start=1):
                 place = f"record {number}" if task is None else f"{task}, record {number}"
-                yield place, {"task": task, **_object(row, path, place)} if task else _object(row, path, place)
+                yield place, {"task": task, **row} if task and isinstance(row, dict) else row
         return
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{path}, line {number}: not JSON ({error})") from error
-            yield f"line {number}", _object(row, path, f"line {number}")
+            yield f"line {number}", partial(_decoded, line)
+
+
+def _decoded(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON ({error})") from error
 
 
 def _is_one_object(text: str) -> bool:
@@ -102,12 +172,13 @@ def _is_one_object(text: str) -> bool:
 
 
 def _is_record(row: dict[str, Any]) -> bool:
-    return any(name in row for names in (FIELDS["problem"], FIELDS["output"]) for name in names)
+    known = (*FIELDS["problem"], *FIELDS["output"], "resps", "model_response", "predictions", "prediction")
+    return any(name in row for name in known)
 
 
-def _object(row: Any, path: Path, place: str) -> dict[str, Any]:
+def _object(row: Any) -> dict[str, Any]:
     if not isinstance(row, dict):
-        raise ValueError(f"{path}, {place}: {type(row).__name__}, expected an object with {_expected()}")
+        raise ValueError(f"{type(row).__name__}, expected an object with {_expected()}")
     return row
 
 
@@ -126,16 +197,14 @@ def _field(row: dict[str, Any], field: str) -> Any:
 def _samples_of(
     row: dict[str, Any], numbers: dict[str, dict[Any, int]], counts: dict[tuple[str, int], int]
 ) -> Iterator[Sample]:
-    task, problem = _text(_field(row, "task"), "task"), _text(_field(row, "problem"), "problem")
-    answers = gold_answers(_field(row, "answer"))
-    outputs = _field(row, "output")
+    task, problem, answers, outputs = row["task"], row["problem"], row["answers"], row["outputs"]
     outputs = outputs if isinstance(outputs, list) else [outputs]
     if not outputs:
         raise ValueError("outputs: an empty list, expected at least one text")
     index = _count(row.get("index"), "index")
     if index is None:
         known = numbers.setdefault(task, {})
-        index = known.setdefault(problem, len(known))
+        index = known.setdefault(row.get("problem_key", problem), len(known))
     lengths = _lengths(row, len(outputs))
     finishes = _each(row.get("finish_reason"), len(outputs), "finish_reason")
     for position, output in enumerate(outputs):

@@ -75,7 +75,8 @@ class Comparison:
                 return name, parse(value)
             if is_name(value):
                 return value, parse(name)
-            if is_total(name, of_reference) and not has_unknowns(value):
+            # a^2 + b = 0 is an equation in its usual form, and no sum that was asked for.
+            if is_total(name, of_reference) and not has_unknowns(value) and value.strip() != "0":
                 return name, parse(value)
             # 3 + 4 = 7 states 7; 3 + 4 = 8 states nothing.
             is_true = not has_unknowns(name + value) and self.leaves(name, value)
@@ -142,6 +143,7 @@ class Comparison:
         )
 
     def _groups(self, answer: Group, gold: Group) -> bool:
+        answer, gold = _said_once(answer), _said_once(gold)
         kinds = {answer.kind, gold.kind}
         unordered = kinds <= _UNORDERED
         if len(kinds) == 2 and not unordered and not ("list" in kinds and kinds & _ORDERED):
@@ -149,8 +151,10 @@ class Comparison:
         left, right = list(answer.items), list(gold.items)
         names = [[assigned_name(item) for item in side] for side in (left, right)]
         one_name = len({name for side in names for name in side if name}) == 1 or _number_roots(*names)
-        if unordered and ("⦃⦄" in kinds or "union" in kinds or one_name):
+        if unordered and ("⦃⦄" in kinds or "union" in kinds or one_name or _are_points(left + right)):
             left, right = _distinct(left), _distinct(right)  # a set does not say twice what it holds
+        elif unordered and len(_distinct(right)) == len(right) and not any(names[0] + names[1]):
+            left = _distinct(left)  # 1, 2, 2, 1 for 1, 2; the two 2 of 2, 2, 3 may both be meant
         if len(left) != len(right) or len(right) > _MAX_ITEMS:
             return False
         named = [all(side) and len(side) > 1 for side in names]
@@ -254,6 +258,16 @@ def _node(entry: Node | str) -> Node:
 
 def _distinct(items: list[Node]) -> list[Node]:
     return list(dict.fromkeys(items))
+
+
+def _said_once(group: Group) -> Group:
+    """The set that a list of the same sets is."""
+    only = group.items[0] if group.kind == "list" and len(_distinct(list(group.items))) == 1 else None
+    return only if isinstance(only, Group) and only.kind == "⦃⦄" else group
+
+
+def _are_points(items: list[Node]) -> bool:
+    return all(isinstance(item, Group) and item.kind == "()" for item in items)
 
 
 def _value(node: Node) -> Node:

@@ -1,7 +1,7 @@
 """This grader beside others on the yardstick and on math-verify's own test pairs. Start it with --help.
 
-The others are math-verify and TRL as installed, and what checkouts are given: the KTAE authors' grader and verl's reward
-functions. Their code is run from there and is no part of this project.
+The others are math-verify and TRL as installed, and what checkouts are given: the KTAE authors' grader and verl's
+reward functions. Their code is run from there and is no part of this project.
 """
 
 import ast

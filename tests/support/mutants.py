@@ -140,7 +140,7 @@ def mutants(pairs: Sequence[tuple[str, str]], count: int, seed: int = 0) -> Iter
     seen: set[tuple[str, str]] = set()
     made = idle = 0
     names = list(MUTATIONS)
-    while made < count and idle < 200_000:
+    while made < count and idle < 2_000_000:
         name = names[(made + idle) % len(names)]
         answer, gold = rng.choice(pairs)
         mutant = MUTATIONS[name](answer, rng) if _is_asked(name, gold) else None
