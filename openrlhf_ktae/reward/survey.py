@@ -1,8 +1,8 @@
 """What the references of a training set are, and which of them the grader cannot read.
 
-A reference that cannot be read is only equalled by the same text: on such a problem every other right answer is rewarded
-as a wrong one. The check reads each reference as a comparison would, expressions with the symbolic engine in the
-grader's workers.
+A reference that cannot be read is only equalled by the same text: on such a problem every other right answer is
+rewarded as a wrong one. The check reads each reference as a comparison would, expressions with the symbolic engine in
+the grader's workers.
 """
 
 from collections import Counter
@@ -69,7 +69,7 @@ def survey(references: Iterable[str], grader: Grader) -> Survey:
         found.kinds[kind] += 1
         seen.append((reference, why, expressions))
     wanted = list(dict.fromkeys(text for _, why, texts in seen if why is None for text in texts))
-    # An expression that is read equals itself in another form; the form is one that only the engine can tell.
+    # What is read equals itself in a form that only the engine can tell.
     verdicts = grader.grade_many([(f"<answer>{text}+\\ln 1</answer>", text) for text in wanted], "tags")
     reasons = {text: verdict.reason for text, verdict in zip(wanted, verdicts, strict=True) if not verdict.correct}
     for reference, why, expressions in seen:

@@ -45,6 +45,9 @@ def data(
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave out rows without a problem or an answer, and count them.")
     ] = False,
+    check_labels: Annotated[
+        bool, typer.Option("--check-labels", help="Say how many references the grader can read, and which it cannot.")
+    ] = False,
 ) -> None:  # fmt: skip
     """Make an OpenRLHF prompt set: from a problem source, or from the benchmarks for evaluation during training."""
     from rich.console import Console
@@ -74,6 +77,10 @@ def data(
     )
     try:
         report = make_prompt_set(options)
+        if check_labels:
+            from openrlhf_ktae.tasks.math.label_check import check_prompt_labels
+
+            report += "\n" + check_prompt_labels(output)
     except (ValueError, OSError) as error:
         Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", markup=False)
         raise typer.Exit(2) from None
