@@ -68,6 +68,10 @@ class RunOptions(Options):
     rollout_log_steps: int = Field(default=10, ge=0)
     """Every how many steps the rollouts with their key-token values go to rollouts/*.parquet; 0 writes none."""
 
+    rollout_log_share: float = Field(default=1.0, ge=0, le=1)
+    """Share of a step's prompts in those files. Prompts with right and wrong answers are always there, above this share
+    too; others fill it up."""
+
     wandb: Literal["off", "online", "offline"] = "off"
     """Weights & Biases. The key comes from the environment (WANDB_API_KEY) or `wandb login`, never from an option."""
 

@@ -14,6 +14,8 @@ from typing import Any
 from openrlhf_ktae.files import replacing, write_json
 
 FORMAT = 1
+VOCABULARY_FILE = "vocabulary.parquet"
+"""In rollouts/: columns ``token_id`` and ``token``, the text of every token id that the rollout files hold."""
 """Version of the run folder's layout; readers refuse a newer one."""
 
 EXIT_STOPPED = 3
@@ -65,6 +67,7 @@ class RunFolder:
         self.run_json = self.path / "run.json"
         self.metrics_file = self.path / "metrics.jsonl"
         self.rollouts = self.path / "rollouts"
+        self.vocabulary = self.rollouts / VOCABULARY_FILE
         self.log_file = self.path / "train.log"
         self.stop_file = self.path / "stop"
         self.summary_file = self.path / "summary.json"
@@ -98,6 +101,16 @@ class RunFolder:
             return []
         lines = self.metrics_file.read_text(encoding="utf-8").split("\n")
         return [json.loads(line) for line in lines[:-1]]  # the last piece is empty or still being written
+
+
+def read_vocabulary(path: Path) -> dict[int, str]:
+    """Token id -> text, of a `VOCABULARY_FILE`; empty where there is none."""
+    import pyarrow.parquet as pq
+
+    if not path.exists():
+        return {}
+    table = pq.read_table(path, columns=["token_id", "token"])
+    return dict(zip(table["token_id"].to_pylist(), table["token"].to_pylist(), strict=True))
 
 
 class MetricsLog:

@@ -8,11 +8,13 @@ import openrlhf.trainer.ppo_trainer as ppo_trainer
 import openrlhf.trainer.ppo_trainer_async as ppo_trainer_async
 import ray
 
+from openrlhf_ktae.advantage.batch import RolloutBatch
+from openrlhf_ktae.advantage.term import Outcome
 from openrlhf_ktae.run_folder import MetricsLog, RunFolder
 from openrlhf_ktae.training.experience_maker import ExperienceMaker
 from openrlhf_ktae.training.options import TrainingOptions
 from openrlhf_ktae.training.overrides import install, plain_class
-from openrlhf_ktae.training.rollout_log import token_text, write_rollouts
+from openrlhf_ktae.training.rollout_log import RolloutLog, token_text
 from openrlhf_ktae.training.step_metrics import step_metrics
 
 _Sync = plain_class(ppo_trainer.PPOTrainer)
@@ -43,8 +45,11 @@ class _Training:
         install("trainer", options)
         super().__init__(*args, **kwargs)
         self.options = options
-        self._token_text = token_text(self.tokenizer)
         self._folder = RunFolder(options.run_dir)
+        self._rollout_log = RolloutLog(
+            self._folder.rollouts, token_text(self.tokenizer), options.run.rollout_log_share
+        )
+        self._to_log: tuple[RolloutBatch, Outcome] | None = None
         self._metrics_log: MetricsLog | None = None
         self._step = 0
         self._term_seconds: dict[str, float] = {}
@@ -68,17 +73,33 @@ class _Training:
         assert batch is not None and outcome is not None  # made by `make_experience_batch` just before
         every = self.options.run.rollout_log_steps
         if every and (self._step == 1 or self._step % every == 0):
-            write_rollouts(self._folder.rollouts, batch, outcome, maker.terms, self._token_text)
+            self._to_log = batch, outcome
         maker.batch = maker.outcome = None
         # Not in the status: OpenRLHF adds its timing/* up to timing/step_total, and make_experience holds these.
         self._term_seconds = {f"timing/{name}": seconds for name, seconds in outcome.seconds.items()}
         return stats | step_metrics(batch) | outcome.metrics
+
+    def ppo_train(self, global_steps: int) -> dict[str, Any]:
+        """Upstream's; the rollout log is written meanwhile, while this process only waits for the policy."""
+        if self._to_log is not None:
+            self._rollout_log.add(*self._to_log, self.experience_maker.terms)
+            self._to_log = None
+        return super().ppo_train(global_steps)  # pyright: ignore
+
+    def fit(self, global_step: int = 0) -> None:
+        """Trains; however it ends, the rollout log of its steps is complete."""
+        try:
+            super().fit(global_step)  # pyright: ignore
+        finally:
+            self._rollout_log.finish()
 
     def save_logs_and_checkpoints(self, global_step: int, logs_dict=None, client_states=None) -> None:
         """Writes the step's line of metrics.jsonl, then OpenRLHF's trackers and checkpoints; ends where asked to."""
         logs = (logs_dict or {}) | self._term_seconds
         self._log("train", global_step, {k: v for k, v in logs.items() if k != "generated_samples"})
         client_states = self._with_terms(client_states)
+        if global_step % self.args.ckpt.save_steps == 0 or self._folder.stop_file.exists():
+            self._rollout_log.finish()  # a run that goes on from a checkpoint has the rollouts up to there
         super().save_logs_and_checkpoints(global_step, logs, client_states)  # pyright: ignore
         if self._folder.stop_file.exists():
             if global_step % self.args.ckpt.save_steps != 0:
@@ -98,6 +119,7 @@ class _Training:
     def save_best_checkpoint(self, eval_metrics, global_step: int, client_states=None) -> None:
         """Writes the evaluation's line of metrics.jsonl: both of OpenRLHF's trainers pass every evaluation here."""
         self._log("eval", global_step, evaluation_line(eval_metrics))
+        self._rollout_log.finish()
         if global_step > 0:  # an untrained model is no best one, and its checkpoint could not be resumed
             super().save_best_checkpoint(eval_metrics, global_step, self._with_terms(client_states))  # pyright: ignore
 
