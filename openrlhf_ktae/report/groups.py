@@ -2,15 +2,18 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from openrlhf_ktae.config import KEY_TOKEN_SHARE
 from openrlhf_ktae.report.run_folder import Row, Run
+from openrlhf_ktae.run_folder import VOCABULARY_FILE, read_vocabulary
 
 SPECIAL_TOKEN = re.compile(
     r"<\|[^|\s]+\|>|</?s>|<(pad|eos|bos|unk|mask)>|\[(PAD|CLS|SEP|UNK|EOS|BOS)\]|</?think>", re.I
@@ -70,7 +73,7 @@ def find_wanted(runs: Sequence[Run], groups: Sequence[tuple[int, int]]) -> list[
 
 
 def read_groups(rollout_file: Path, token_file: Path | None, groups: list[int]) -> dict[int, dict[str, Any]]:
-    """Encode some groups of one step: group -> view (see `encode_group`)."""
+    """Encode some groups of one step: group -> view (see `encode_group`). Reads the parts that hold them."""
     rows: dict[int, list[Row]] = {group: [] for group in groups}
     statistics: dict[int, list[Row]] = {group: [] for group in groups}
     for row in pq.read_table(rollout_file, filters=[("group", "in", groups)]).to_pylist():
@@ -78,10 +81,24 @@ def read_groups(rollout_file: Path, token_file: Path | None, groups: list[int]) 
     if token_file is not None:
         for row in pq.read_table(token_file, filters=[("group", "in", groups)]).to_pylist():
             statistics[row["group"]].append(row)
-    return {group: encode_group(rows[group], statistics[group]) for group in groups if rows[group]}
+    known = texts(rollout_file.with_name(VOCABULARY_FILE))
+    return {group: encode_group(rows[group], statistics[group], known) for group in groups if rows[group]}
 
 
-def encode_group(rows: list[Row], statistics: list[Row]) -> dict[str, Any]:
+def texts(vocabulary: Path) -> dict[int, str]:
+    """Token id -> text of a run; empty where the file is missing or damaged."""
+    try:
+        return _texts(vocabulary, vocabulary.stat().st_mtime_ns)
+    except (pa.ArrowInvalid, OSError, KeyError):
+        return {}
+
+
+@lru_cache(maxsize=8)
+def _texts(vocabulary: Path, changed: int) -> dict[int, str]:
+    return read_vocabulary(vocabulary)
+
+
+def encode_group(rows: list[Row], statistics: list[Row], texts: Mapping[int, str]) -> dict[str, Any]:
     """Plain data of one group's map.
 
     Tokens are positions in `vocabulary` (most frequent first), so a token's text and statistics stand there once. A
@@ -91,10 +108,8 @@ def encode_group(rows: list[Row], statistics: list[Row]) -> dict[str, Any]:
     """
     rows = sorted(rows, key=lambda row: (not row["correct"], row["rollout"]))
     occurrences: Counter[int] = Counter()
-    texts: dict[int, str] = {}
     for row in rows:
         occurrences.update(row["token_ids"])
-        texts.update(zip(row["token_ids"], row["tokens"], strict=False))
     order = [token for token, _ in occurrences.most_common()]
     position = {token: i for i, token in enumerate(order)}
     known = {row["token_id"]: row for row in (statistics or _count(rows))}
@@ -103,7 +118,7 @@ def encode_group(rows: list[Row], statistics: list[Row]) -> dict[str, Any]:
         "prompt": str(rows[0].get("prompt") or ""),
         "label": str(rows[0].get("label") or ""),
         "has_statistics": bool(statistics),
-        "vocabulary": [texts.get(token) or known.get(token, {}).get("token") or f"<id {token}>" for token in order],
+        "vocabulary": [texts.get(token) or f"<id {token}>" for token in order],
         "token_ids": order,
         "special": [i for i, token in enumerate(order) if SPECIAL_TOKEN.fullmatch(texts.get(token) or "")],
         "statistics": columns,

@@ -1,32 +1,41 @@
 """Over the whole run: which share of groups carries signal, which tokens the estimator rewards, how that moves."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from openrlhf_ktae.report.curves import series_of
+from openrlhf_ktae.report.groups import texts
 from openrlhf_ktae.report.run_folder import Run
+from openrlhf_ktae.run_folder import VOCABULARY_FILE
 
 TOP = 12
 DRAWN = 5
+ROWS = 32_000_000
+"""Most rows of token files that are read; a step of 1,024 prompts has three million."""
 MIN_MEAN = 0.01
 """Tokens whose mean value is nearer to 0 are neither positive nor negative."""
 
 
-@dataclass
-class TokenHistory:
-    """One token text over the run; sums over the groups in which it occurs."""
+@dataclass(frozen=True)
+class TokenHistories:
+    """Every token of the groups with contrast (right and wrong rollouts), by token id; sums over those groups."""
 
-    groups: int = 0
-    occurrences: int = 0
-    total: float = 0.0
-    by_step: dict[int, list[float]] = field(default_factory=dict)
+    groups: NDArray[np.float64]
+    occurrences: NDArray[np.float64]
+    total: NDArray[np.float64]
+    by_step: dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]]
+    """Step -> the ids it has, ascending, and the mean value of each."""
+    texts: dict[int, str]
 
     @property
-    def mean(self) -> float:
-        return self.total / self.groups
+    def means(self) -> NDArray[np.float64]:
+        """0 for an id that is nowhere."""
+        return self.total / np.maximum(self.groups, 1)
 
 
 def group_shares(run: Run) -> dict[str, Any] | None:
@@ -41,37 +50,46 @@ def group_shares(run: Run) -> dict[str, Any] | None:
     return {"x": steps, "all_correct": _short(right), "mixed": _short(mixed), "all_wrong": _short(wrong)}
 
 
-def token_histories(run: Run) -> dict[str, TokenHistory]:
-    """Every token text of the run's groups with contrast (both correct and wrong rollouts)."""
-    histories: dict[str, TokenHistory] = {}
-    for step, file in sorted(run.token_files.items()):
-        table = pq.read_table(file, columns=["token", "a", "b", "c", "d", "m_c", "m_w", "value"]).to_pydict()
-        for token, a, b, c, d, m_c, m_w, value in zip(*table.values(), strict=True):
-            if a + c == 0 or b + d == 0 or value is None:
-                continue
-            history = histories.setdefault(token, TokenHistory())
-            history.groups += 1
-            history.occurrences += m_c + m_w
-            history.total += value
-            history.by_step.setdefault(step, []).append(value)
-    return histories
+def shown_steps(run: Run) -> list[int]:
+    """The steps whose tokens are summed up: all, or as many as `ROWS` allows, spread over the run."""
+    steps = sorted(run.token_files)
+    if not steps:
+        return []
+    rows = pq.read_metadata(run.token_files[steps[-1]]).num_rows
+    count = min(len(steps), max(2, ROWS // max(rows, 1)))
+    return sorted({steps[round(place)] for place in np.linspace(0, len(steps) - 1, count)})
 
 
-def top_run_tokens(
-    histories: dict[str, TokenHistory], count: int = TOP
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def token_histories(run: Run) -> TokenHistories:
+    """Reads the token files of `shown_steps`."""
+    sums = np.zeros((3, 0))
+    by_step = {}
+    for step in shown_steps(run):
+        table = pq.read_table(run.token_files[step], columns=["token_id", "a", "b", "c", "d", "m_c", "m_w", "value"])
+        token_id, a, b, c, d, m_c, m_w, value = (column.to_numpy() for column in table.columns)
+        counts = (a + c > 0) & (b + d > 0) & np.isfinite(value.astype(float))
+        token_id = token_id[counts]
+        size = max(sums.shape[1], int(token_id.max(initial=-1)) + 1)
+        sums = np.pad(sums, ((0, 0), (0, size - sums.shape[1])))
+        weights = (None, (m_c + m_w)[counts], value[counts])
+        found = np.stack([np.bincount(token_id, weight, size) for weight in weights])
+        sums += found
+        here = np.flatnonzero(found[0])
+        by_step[step] = here, found[2, here] / found[0, here]
+    return TokenHistories(*sums, by_step, texts(run.path / "rollouts" / VOCABULARY_FILE))
+
+
+def top_run_tokens(histories: TokenHistories, count: int = TOP) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The most positive and the most negative tokens by mean value over the groups that hold them.
 
     A token needs enough groups to count: 5 % of the most common token's, at least 3; where no token has 3, 1 will do.
     """
-    most = max((history.groups for history in histories.values()), default=0)
+    means, most = histories.means, histories.groups.max(initial=0)
     needed = max(3, round(0.05 * most)) if most >= 3 else 1
-    kept = sorted(
-        ((t, h) for t, h in histories.items() if h.groups >= needed and abs(h.mean) >= MIN_MEAN),
-        key=lambda item: item[1].mean,
-    )
-    negative = [_row(token, history) for token, history in kept[:count] if history.mean < 0]
-    positive = [_row(token, history) for token, history in reversed(kept[-count:]) if history.mean > 0]
+    kept = np.flatnonzero((histories.groups >= needed) & (np.abs(means) >= MIN_MEAN))
+    order = kept[np.argsort(means[kept], kind="stable")].tolist()
+    negative = [_row(token_id, histories) for token_id in order[:count] if means[token_id] < 0]
+    positive = [_row(token_id, histories) for token_id in reversed(order[-count:]) if means[token_id] > 0]
     return positive, negative
 
 
@@ -88,14 +106,18 @@ def overview(run: Run) -> dict[str, Any]:
     return {"shares": group_shares(run), "positive": positive, "negative": negative, "drawn": DRAWN}
 
 
-def _row(token: str, history: TokenHistory) -> dict[str, Any]:
-    steps = sorted(history.by_step)
-    means = [sum(history.by_step[s]) / len(history.by_step[s]) for s in steps]
+def _row(token_id: int, histories: TokenHistories) -> dict[str, Any]:
+    steps, means = [], []
+    for step, (ids, of_step) in histories.by_step.items():
+        place = int(np.searchsorted(ids, token_id))
+        if place < len(ids) and ids[place] == token_id:
+            steps.append(step)
+            means.append(float(of_step[place]))
     return {
-        "token": token,
-        "mean": round(history.mean, 4),
-        "groups": history.groups,
-        "occurrences": history.occurrences,
+        "token": histories.texts.get(token_id, f"<id {token_id}>"),
+        "mean": round(float(histories.means[token_id]), 4),
+        "groups": int(histories.groups[token_id]),
+        "occurrences": int(histories.occurrences[token_id]),
         "x": steps,
         "y": _short(means),
         "sparkline": sparkline(means),

@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from openrlhf_ktae.run_folder import FORMAT
+from openrlhf_ktae.run_folder import FORMAT, VOCABULARY_FILE
 
-ROLLOUT_COLUMNS = ("group", "rollout", "response", "correct", "token_ids", "tokens")
-TOKEN_COLUMNS = ("group", "token_id", "token", "a", "b", "c", "d", "m_c", "m_w", "value")
+ROLLOUT_COLUMNS = ("group", "rollout", "response", "correct", "token_ids")
+TOKEN_COLUMNS = ("group", "token_id", "a", "b", "c", "d", "m_c", "m_w", "value")
 _STEP_FILE = re.compile(r"step_(\d+)(_tokens)?\.parquet")
 
 Row = dict[str, Any]
@@ -206,6 +206,8 @@ def _find_rollouts(folder: Path, missing: list[str]) -> tuple[dict[int, Path], d
         files[int(match[1])] = file
     if not rollouts:
         missing.append("rollouts/ holds no readable step: there are no key-token maps.")
+    elif not (folder / VOCABULARY_FILE).is_file():
+        missing.append(f"rollouts/{VOCABULARY_FILE} is missing: tokens are shown by their ids.")
     return rollouts, tokens
 
 

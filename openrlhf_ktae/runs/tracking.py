@@ -13,7 +13,7 @@ from typing import Any
 
 from openrlhf_ktae.config import RunOptions
 from openrlhf_ktae.recipe import RunConfig
-from openrlhf_ktae.run_folder import EXIT_STOPPED, RunFolder
+from openrlhf_ktae.run_folder import EXIT_STOPPED, VOCABULARY_FILE, RunFolder, read_vocabulary
 
 API_KEY = "WANDB_API_KEY"
 _ID_FILE = "wandb_run_id"
@@ -98,11 +98,13 @@ def sample_rows(path: Path, count: int) -> list[list[Any]]:
     """The first ``count`` rollouts of a rollouts file as rows of `TABLE_COLUMNS`."""
     import pyarrow.parquet as pq
 
-    columns = ["step", "prompt", "response", "label", "correct", "reward", "tokens", "key_token_value"]
+    columns = ["step", "prompt", "response", "label", "correct", "reward", "token_ids", "key_token_value"]
+    texts = read_vocabulary(path.with_name(VOCABULARY_FILE))
     rows: list[list[Any]] = []
     for batch in pq.ParquetFile(path).iter_batches(batch_size=count, columns=columns):
         for row in batch.to_pylist():
-            tokens, values = row.pop("tokens"), row.pop("key_token_value")
+            tokens = [texts.get(token_id, f"<{token_id}>") for token_id in row.pop("token_ids")]
+            values = row.pop("key_token_value", None) or [0.0] * len(tokens)
             rows.append([*row.values(), key_tokens(tokens, values, 1), key_tokens(tokens, values, -1)])
         break
     return rows
@@ -130,10 +132,13 @@ class Tracking:
         if self._board:
             for name, value in numbers.items():
                 self._board.add_scalar(name, value, line["step"])
+        self._log_new_rollouts()
+
+    def _log_new_rollouts(self) -> None:
         for path in self._rollout_files():
             if path not in self._tables and self._run.tracked_rollouts:
                 self._tables.add(path)
-                self._log_rollouts(line["step"], sample_rows(path, self._run.tracked_rollouts))
+                self._log_rollouts(int(path.stem.removeprefix("step_")), sample_rows(path, self._run.tracked_rollouts))
 
     def _rollout_files(self) -> Iterable[Path]:
         return sorted(p for p in self._folder.rollouts.glob("step_*.parquet") if not p.stem.endswith("_tokens"))
@@ -151,6 +156,8 @@ class Tracking:
 
     def close(self, exit_code: int) -> None:
         """Writes everything out; W&B marks the run as failed unless it finished or was stopped."""
+        if self._wandb or self._board:
+            self._log_new_rollouts()  # written beside training: the last ones may be younger than the last line
         if self._wandb:
             self._wandb.finish(exit_code=0 if exit_code == EXIT_STOPPED else exit_code)
         if self._board:

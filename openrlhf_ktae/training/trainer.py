@@ -46,9 +46,7 @@ class _Training:
         super().__init__(*args, **kwargs)
         self.options = options
         self._folder = RunFolder(options.run_dir)
-        self._rollout_log = RolloutLog(
-            self._folder.rollouts, token_text(self.tokenizer), options.run.rollout_log_share
-        )
+        self._rollout_log = RolloutLog(self._folder.rollouts, token_text(self.tokenizer), options.run.rollout_log_share)
         self._to_log: tuple[RolloutBatch, Outcome] | None = None
         self._metrics_log: MetricsLog | None = None
         self._step = 0
@@ -119,8 +117,8 @@ class _Training:
     def save_best_checkpoint(self, eval_metrics, global_step: int, client_states=None) -> None:
         """Writes the evaluation's line of metrics.jsonl: both of OpenRLHF's trainers pass every evaluation here."""
         self._log("eval", global_step, evaluation_line(eval_metrics))
-        self._rollout_log.finish()
         if global_step > 0:  # an untrained model is no best one, and its checkpoint could not be resumed
+            self._rollout_log.finish()
             super().save_best_checkpoint(eval_metrics, global_step, self._with_terms(client_states))  # pyright: ignore
 
     def _with_terms(self, client_states: dict[str, Any] | None) -> dict[str, Any]:

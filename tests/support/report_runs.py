@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import torch
 
 from openrlhf_ktae.advantage import KtaeConfig, batch_diagnostics, key_token_values, token_statistics
+from openrlhf_ktae.run_folder import VOCABULARY_FILE
 
 EOS = "<|im_end|>"
 HOSTILE = "So </script><script>window.owned = 1</script><img src=x onerror='window.owned = 2'> &amp; $x^2$"
@@ -206,7 +207,6 @@ def write_rollouts(
                     "correct": is_correct,
                     "truncated": False,
                     "token_ids": token_ids,
-                    "tokens": texts,
                     "generated": [True] * len(texts),
                     "log_prob": [-rng.expovariate(3.0) for _ in texts],
                     "_n_correct": n_correct,
@@ -223,16 +223,16 @@ def write_rollouts(
     for i, row in enumerate(rows):
         share = row.pop("_n_correct") / size
         base = (float(row["correct"]) - share) / math.sqrt(share * (1 - share) * size / (size - 1))
-        row["key_token_value"] = values[i, : len(row["tokens"])].tolist()
+        row["key_token_value"] = values[i, : len(row["token_ids"])].tolist()
         row["advantage"] = [base + value for value in row["key_token_value"]]
     pq.write_table(pa.Table.from_pylist(rows), folder / "rollouts" / f"step_{step:05d}.parquet")
     statistics = {
         key: pa.array(column)
         for key, column in asdict(token_statistics(token_ids, mask, correct, group_ids, config)).items()
     }
-    names = {number: piece for piece, number in pieces.ids.items()}
-    statistics["token"] = pa.array([names[int(number)] for number in statistics["token_id"].to_pylist()])
-    statistics["step"] = pa.array([step] * len(statistics["token"]), pa.int32())
+    statistics["step"] = pa.array([step] * len(statistics["token_id"]), pa.int32())
+    vocabulary = pa.table({"token_id": list(pieces.ids.values()), "token": list(pieces.ids)})
+    pq.write_table(vocabulary, folder / "rollouts" / VOCABULARY_FILE)
     pq.write_table(pa.table(statistics), folder / "rollouts" / f"step_{step:05d}_tokens.parquet")
     return batch_diagnostics(values, mask, correct, group_ids, config.scale)
 

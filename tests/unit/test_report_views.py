@@ -24,6 +24,7 @@ from openrlhf_ktae.report.overview import group_shares, token_histories, top_run
 from openrlhf_ktae.report.page import write_page
 from openrlhf_ktae.report.run_folder import read_run
 from openrlhf_ktae.report.seed_groups import find_cohorts, run_labels
+from openrlhf_ktae.run_folder import VOCABULARY_FILE, read_vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -260,10 +261,11 @@ def test_group_shares_add_up_to_one(folder):
 
 def test_top_tokens_of_the_run_are_those_with_the_highest_mean_value(folder):
     run = read_run(folder)
+    texts = read_vocabulary(folder / "rollouts" / VOCABULARY_FILE)
     values: dict[str, list[float]] = {}
     for file in run.token_files.values():
         for row in pq.read_table(file).to_pylist():
-            values.setdefault(row["token"], []).append(row["value"])
+            values.setdefault(texts[row["token_id"]], []).append(row["value"])
     positive, negative = top_run_tokens(token_histories(run))
     counts = Counter({token: len(list_) for token, list_ in values.items()})
     kept = {t: sum(v) / len(v) for t, v in values.items() if counts[t] >= 3}

@@ -1,6 +1,7 @@
 """What our rollout actor and the trainers' use of it change: requests, tokenizer, numbers, evaluation rounds."""
 
 import asyncio
+from pathlib import Path
 from types import SimpleNamespace
 
 import openrlhf_parts
@@ -10,7 +11,7 @@ from openrlhf.utils.agent import SingleTurnAgentExecutor
 from vllm import SamplingParams
 
 from openrlhf_ktae.training import rollout_actor, samples_generator, trainer
-from openrlhf_ktae.training.rollout_log import token_text
+from openrlhf_ktae.training.rollout_log import RolloutLog, token_text
 
 SAMPLES = 3
 
@@ -109,6 +110,7 @@ def test_an_untrained_model_is_never_saved_as_the_best():
     class Training(trainer._Training, Upstream):
         def __init__(self):
             self.experience_maker = SimpleNamespace(terms={})
+            self._rollout_log = RolloutLog(Path(), str)
 
         def _log(self, kind, step, values):
             logged.append((kind, step))

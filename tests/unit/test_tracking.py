@@ -45,10 +45,11 @@ def write_rollouts(folder, step):
         "label": "2",
         "correct": True,
         "reward": 1.0,
-        "tokens": ["#", "2", "|"],
+        "token_ids": [3, 4, 5],
         "key_token_value": [0.0, 0.5, -0.25],
     }
     pq.write_table(pa.Table.from_pylist([row, row, row]), folder.rollouts / f"step_{step:05d}.parquet")
+    pq.write_table(pa.table({"token_id": [3, 4, 5], "token": ["#", "2", "|"]}), folder.vocabulary)
 
 
 def test_curated_metrics_are_the_chosen_ones_that_have_a_value():
