@@ -131,7 +131,7 @@ def test_a_terms_columns_are_colours_of_the_map(driver, tmp_path):
     file = run / "rollouts" / "step_00004.parquet"
     rows = pq.read_table(file).drop_columns(["key_token_value"]).to_pylist()
     for row in rows:
-        count = len(row["tokens"])
+        count = len(row["token_ids"])
         row |= {"weight": [0.5 + i / (2 * count) for i in range(count)], "pull": [(-1.0) ** i for i in range(count)]}
     pq.write_table(pa.Table.from_pylist(rows), file)
     page = Page(driver, write_report([run]))
