@@ -209,7 +209,9 @@ def _sample(
         )  # fmt: skip
         columns = [graded["rewards"], graded["scores"], graded["extra_logs"]["grader_error"]]
         return [
-            Graded(*one.key[1:], reward, bool(score), one.tokens, one.finish_reason == "length", bool(failure))
+            Graded(
+                one.key[1], one.key[2], reward, bool(score), one.tokens, one.finish_reason == "length", bool(failure)
+            )
             for one, reward, score, failure in zip(finished, *(column.tolist() for column in columns), strict=True)
         ]
 

@@ -196,3 +196,11 @@ def test_prompts_that_were_never_solved_can_be_left_out(options):
     options.prompts.write_text(options.prompts.read_text().splitlines(keepends=True)[2])
     with pytest.raises(ValueError, match="no prompt was ever solved"):
         run(replace(options, skip_unsolved=True, output=options.output.with_name("other.jsonl")))
+
+
+def test_what_a_task_makes_for_itself_is_made_first(options, tmp_path):
+    made = tmp_path / "made"
+    settings = (f"arithmetic.directory={made}", "arithmetic.warmup_steps=0", "arithmetic.train_problems=2",
+                "arithmetic.evaluation_problems=1", "grader.answer_style=hash")  # fmt: skip
+    run(replace(options, prompts=made / "train.jsonl", model=str(made / "model"), settings=settings))
+    assert len(written(options)) == 2 and (made / "model" / "config.json").is_file()
