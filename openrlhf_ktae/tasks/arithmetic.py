@@ -7,37 +7,20 @@ A problem is a chain of operations modulo 10, worked out from left to right, one
 """
 
 import random
-import zlib
 from collections.abc import Iterator
 from itertools import islice
-from typing import Literal
 
 from pydantic import Field
 
 from openrlhf_ktae.tasks.math import Task as MathTask
 from openrlhf_ktae.tasks.prompt_set import PromptRow
+from openrlhf_ktae.tasks.splits import Split, split_of
 from openrlhf_ktae.tasks.task import Lessons, MadeOptions
 from openrlhf_ktae.tasks.templates import Template
 
 MODULUS = 10
 OPERATIONS = 5
 DATASOURCE = "arithmetic"
-
-Split = Literal["warmup", "train", "evaluation"]
-
-# Which tenths of the problem space belong to a split. A problem's tenth is a checksum of its text, so the splits are
-# disjoint whatever the seeds and the sizes.
-_TENTHS: dict[Split, frozenset[int]] = {
-    "warmup": frozenset(range(0, 5)),
-    "train": frozenset(range(5, 8)),
-    "evaluation": frozenset(range(8, 10)),
-}
-
-
-def split_of(prompt: str) -> Split:
-    """The split a problem belongs to, from its text alone."""
-    tenth = zlib.crc32(prompt.encode()) % 10
-    return next(split for split, tenths in _TENTHS.items() if tenth in tenths)
 
 
 def apply(left: int, operation: str, right: int) -> int:

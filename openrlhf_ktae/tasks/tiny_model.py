@@ -1,8 +1,10 @@
 """A tiny language model for machines without a GPU, and its supervised warm-up on a task's worked examples."""
 
 import json
+import os
+import random
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -18,32 +20,35 @@ OnStep = Callable[[int, float], None]
 """Told the number and the loss of every finished supervised step."""
 
 PAD, BOS, EOS, UNKNOWN = "<pad>", "<bos>", "<eos>", "<unk>"
-_IGNORED_LABEL = -100
 _LEARNING_RATE = 3e-3
 _LEARNING_RATE_WARMUP_STEPS = 50
+_FALLING_SHARE = 0.5
+"""Share of the supervised steps, the last ones, over which the learning rate falls."""
+_BATCHES_SORTED = 8
+"""Batches that are drawn at once and sorted by length."""
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer with one token per printable ASCII character."""
-    characters = [*string.printable[:95], "\n"]
-    vocabulary = {token: index for index, token in enumerate([PAD, BOS, EOS, UNKNOWN, *characters])}
+def make_tokenizer(words: tuple[str, ...] | None = None) -> PreTrainedTokenizerFast:
+    """A tokenizer with one token per word of ``words`` (each with the space before it), or per printable character."""
+    parts = words or (*string.printable[:95], "\n")
+    vocabulary = {token: index for index, token in enumerate([PAD, BOS, EOS, UNKNOWN, *parts])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r" ?[^ ]+" if words else r"[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token=PAD, bos_token=BOS, eos_token=EOS, unk_token=UNKNOWN
     )
 
 
-def make_model(seed: int, max_length: int = 512) -> Qwen3ForCausalLM:
-    """An untrained model of 0.8 M parameters in float32.
+def make_model(seed: int, max_length: int = 512, vocabulary: int = 128) -> Qwen3ForCausalLM:
+    """An untrained model of 0.8 M parameters in float32 (with a vocabulary of 128).
 
     Qwen3 and not Qwen2: Transformers puts Qwen2's own pre-tokenizer in for a folder of model type qwen2, whatever
     tokenizer was saved there. Head size 64: vLLM's CPU attention takes 32, 64, 80, 96, 112, 128 and more.
     """
     torch.manual_seed(seed)
     config = Qwen3Config(
-        vocab_size=128,
+        vocab_size=vocabulary,
         hidden_size=128,
         intermediate_size=384,
         num_hidden_layers=4,
@@ -69,37 +74,64 @@ def save(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     tokenizer.save_pretrained(folder)
 
 
-def _batch(tokenizer, examples: list[tuple[str, str]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids (B, L) and labels (B, L) of worked examples; labels cover the solution and the end-of-sequence."""
-    prompts = [tokenizer.encode(prompt, add_special_tokens=False) for prompt, _ in examples]
-    solutions = [[*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id] for _, text in examples]
-    length = max(len(prompt) + len(solution) for prompt, solution in zip(prompts, solutions, strict=True))
-    token_ids = torch.full((len(examples), length), tokenizer.pad_token_id)
-    labels = torch.full((len(examples), length), _IGNORED_LABEL)
-    for index, (prompt, solution) in enumerate(zip(prompts, solutions, strict=True)):
-        end = len(prompt) + len(solution)
-        token_ids[index, :end] = torch.tensor(prompt + solution)
-        labels[index, len(prompt) : end] = torch.tensor(solution)
-    return token_ids, labels
+def _encode(tokenizer, examples: list[tuple[str, str]]) -> list[tuple[list[int], int]]:
+    """Token ids of each worked example with its end-of-sequence, and how many of them are the prompt's."""
+
+    def ids(texts: list[str]) -> list[list[int]]:
+        return tokenizer(texts, add_special_tokens=False)["input_ids"]
+
+    prompts, solutions = ids([prompt for prompt, _ in examples]), ids([solution for _, solution in examples])
+    return [
+        ([*prompt, *solution, tokenizer.eos_token_id], len(prompt))
+        for prompt, solution in zip(prompts, solutions, strict=True)
+    ]
+
+
+def _batches(tokenizer, lessons: Lessons, size: int) -> Iterator[list[tuple[list[int], int]]]:
+    """Endless batches of ``size`` examples of about the same length, so that little of a batch is padding."""
+    rng = random.Random(0)
+    while True:
+        rows = _encode(tokenizer, list(islice(lessons.examples, _BATCHES_SORTED * size)))
+        rows.sort(key=lambda row: len(row[0]))
+        starts = list(range(0, len(rows), size))
+        rng.shuffle(starts)
+        yield from (rows[start : start + size] for start in starts)
+
+
+def _loss(model, rows: list[tuple[list[int], int]], pad: int) -> torch.Tensor:
+    """Mean cross-entropy over the tokens of the solutions; only their logits are computed."""
+    token_ids = torch.full((len(rows), max(len(ids) for ids, _ in rows)), pad)
+    is_solution = torch.zeros_like(token_ids, dtype=torch.bool)
+    for index, (ids, prompt) in enumerate(rows):
+        token_ids[index, : len(ids)] = torch.tensor(ids)
+        is_solution[index, prompt : len(ids)] = True
+    hidden = model.model(input_ids=token_ids[:, :-1]).last_hidden_state[is_solution[:, 1:]]
+    return functional.cross_entropy(model.lm_head(hidden), token_ids[is_solution])
 
 
 def warm_up(model, tokenizer, lessons: Lessons, options: MadeOptions, on_step: OnStep) -> None:
-    """Supervised warm-up on worked examples."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    """Supervised warm-up on worked examples, on all cores; the learning rate rises, then falls to 0."""
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+    )
+    batches = _batches(tokenizer, lessons, options.warmup_batch_size)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     model.train()
-    for step in range(1, options.warmup_steps + 1):
-        for group in optimizer.param_groups:
-            group["lr"] = _LEARNING_RATE * min(1.0, step / _LEARNING_RATE_WARMUP_STEPS)
-        token_ids, labels = _batch(tokenizer, list(islice(lessons.examples, options.warmup_batch_size)))
-        logits = model(token_ids).logits[:, :-1]
-        loss = functional.cross_entropy(
-            logits.reshape(-1, logits.size(-1)), labels[:, 1:].reshape(-1), ignore_index=_IGNORED_LABEL
-        )
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        on_step(step, loss.item())
+    try:
+        for step in range(1, options.warmup_steps + 1):
+            rising = step / _LEARNING_RATE_WARMUP_STEPS
+            falling = (options.warmup_steps + 1 - step) / (options.warmup_steps * _FALLING_SHARE)
+            for group in optimizer.param_groups:
+                group["lr"] = _LEARNING_RATE * min(1.0, rising, falling)
+            loss = _loss(model, next(batches), tokenizer.pad_token_id)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            on_step(step, loss.item())
+    finally:
+        torch.set_num_threads(threads)
 
 
 def prepare_task(task: BaseTask, on_step: OnStep = lambda *_: None) -> bool:
@@ -117,8 +149,8 @@ def prepare_task(task: BaseTask, on_step: OnStep = lambda *_: None) -> bool:
         write_prompts(rows, folder / name)
     lessons = task.lessons()
     if lessons is not None:
-        tokenizer = make_tokenizer()
-        model = make_model(options.seed)
+        tokenizer = make_tokenizer(lessons.words)
+        model = make_model(options.seed, vocabulary=-(-len(tokenizer) // 128) * 128)
         warm_up(model, tokenizer, lessons, options, on_step)
         save(model, tokenizer, folder / "model")
     stamp.write_text(made_with)
@@ -126,9 +158,10 @@ def prepare_task(task: BaseTask, on_step: OnStep = lambda *_: None) -> bool:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """The tokenizer of a model folder, checked to split text as it was made to (one character a token)."""
+    """The tokenizer of a model folder, checked to split text as it was made to (one character or word a token)."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    if len(tokenizer.encode("12+3=", add_special_tokens=False)) != 5:
+    known = [token for token in tokenizer.get_vocab() if token not in tokenizer.all_special_tokens]
+    if any(len(tokenizer.encode(token, add_special_tokens=False)) != 1 for token in known):
         config = json.loads((Path(folder) / "config.json").read_text())
         raise ValueError(f"{folder}: the tokenizer was changed on loading (model_type {config.get('model_type')})")
     return tokenizer

@@ -9,8 +9,9 @@ import pytest
 from openrlhf_ktae.config import RewardConfig
 from openrlhf_ktae.reward.rollouts import check_labels
 from openrlhf_ktae.tasks import reward
-from openrlhf_ktae.tasks.arithmetic import Task, answer, apply, problems, prompt_rows, split_of, work_out
+from openrlhf_ktae.tasks.arithmetic import Task, answer, apply, problems, prompt_rows, work_out
 from openrlhf_ktae.tasks.prompt_set import write_prompts
+from openrlhf_ktae.tasks.splits import split_of
 from openrlhf_ktae.tasks.tiny_model import EOS, load_tokenizer, make_tokenizer, prepare_task
 
 

@@ -1,23 +1,17 @@
 """Problem sets as they are published or kept locally, read into one shape."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from openrlhf_ktae.reward.answer import find_answer
-from openrlhf_ktae.table_files import SUFFIXES, read_rows
 from openrlhf_ktae.tasks.math.benchmarks import answers_of
+from openrlhf_ktae.tasks.sources import rows_of
 
 Format = Literal["columns", "math", "gsm8k", "dapo"]
 
-_DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "state.json")
-"""Files of the Hub and of `datasets` that describe a set and hold no rows."""
-_SPLITS = {
-    "train": "train", "training": "train", "test": "test", "eval": "eval", "dev": "dev",
-    "validation": "validation", "valid": "validation", "val": "validation",
-}  # fmt: skip
 _SHOWN_ROWS = 10
 _DAPO_BEFORE = re.compile(r"^Solve the following math problem step by step\..*?\n\n", re.DOTALL)
 _DAPO_AFTER = re.compile(r"\n\nRemember to put your answer on its own line after \"Answer:\"\.?\s*$")
@@ -72,7 +66,7 @@ def read_source(
     if format not in convert:
         raise ValueError(f"format: got {format!r}, expected one of {', '.join(convert)}")
     rows, incomplete = [], []
-    for number, row in enumerate(_rows(str(path), split), start=1):
+    for number, row in enumerate(rows_of(str(path), split), start=1):
         try:
             converted = convert[format](row)
         except KeyError as error:
@@ -113,50 +107,3 @@ def _dapo(row: dict[str, Any]) -> SourceRow:
         prompt = next((message["content"] for message in prompt if message["role"] == "user"), "")
     problem = _DAPO_AFTER.sub("", _DAPO_BEFORE.sub("", prompt))
     return SourceRow(_text(problem), answers_of(row["reward_model"]["ground_truth"]))
-
-
-def _rows(path: str, split: str) -> Iterator[dict[str, Any]]:
-    location = Path(path)
-    if location.is_dir():
-        yield from _folder_rows(location, split)
-    elif location.is_file():
-        yield from read_rows(location)
-    else:
-        yield from _folder_rows(_hub_folder(path), split)
-
-
-def _folder_rows(folder: Path, split: str) -> Iterator[dict[str, Any]]:
-    found = (file for file in folder.rglob("*") if file.suffix in SUFFIXES and file.name not in _DESCRIPTIONS)
-    files = {file: _splits_of(file.relative_to(folder)) for file in sorted(found)}
-    if not files:
-        raise ValueError(f"{folder}: no {', '.join(SUFFIXES)} file in it")
-    wanted = [file for file, splits in files.items() if split == "all" or not splits or split in splits]
-    if not wanted:
-        known = ", ".join(sorted(set().union(*files.values())))
-        raise ValueError(f"{folder}: split: no file of {split!r}; found {known}")
-    for file in wanted:
-        yield from read_rows(file)
-
-
-def _splits_of(path: Path) -> set[str]:
-    """The splits that a path names as a word: ``main/train-00000.parquet`` is ``train``."""
-    words = re.findall("[a-z]+", path.with_suffix("").as_posix().lower())
-    return {_SPLITS[word] for word in words if word in _SPLITS}
-
-
-def _hub_folder(path: str) -> Path:
-    name, _, revision = path.partition("@")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or not re.fullmatch(r"[0-9a-f]{40}", revision):
-        raise ValueError(
-            f"source: no file or folder {path!r}; pass one, or owner/name@commit of a Hub dataset with the full commit "
-            f"hash (40 hexadecimal digits), so that the same command always makes the same prompts"
-        )
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, repo_type="dataset", revision=revision))
-    except Exception as error:  # offline, no such dataset, no permission: each ends the command with its reason
-        raise ValueError(
-            f"source {path}: cannot be fetched from the Hub ({type(error).__name__}: {error}); download it where the "
-            f"Hub can be reached and pass the local folder"
-        ) from error
