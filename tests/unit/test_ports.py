@@ -1,0 +1,45 @@
+"""Ports for runs that start at once."""
+
+import socket
+import subprocess
+import sys
+
+from openrlhf_ktae.training.ports import HeldPorts, hold_port
+
+PROCESSES, PORTS = 10, 20
+
+
+def test_processes_that_start_at_once_get_different_ports_and_can_use_them():
+    code = (
+        "from openrlhf_ktae.training.ports import hold_port\n"
+        f"print(*(hold_port() for _ in range({PORTS})), flush=True)\n"
+        "input()\n"
+    )
+    command = [sys.executable, "-c", code]
+    started = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(PROCESSES)
+    ]
+    ports = [int(port) for process in started for port in process.stdout.readline().split()]
+    for process in started:
+        process.communicate("\n")
+    assert len(set(ports)) == PROCESSES * PORTS
+
+
+def test_a_port_that_listens_is_not_given(monkeypatch):
+    port = hold_port()
+    with socket.socket() as listening:
+        listening.bind(("", port))
+        listening.listen()
+        monkeypatch.setattr("openrlhf_ktae.training.ports._PORTS", range(port, port + 1))
+        monkeypatch.setattr("openrlhf_ktae.training.ports._held", [])
+        try:
+            found = hold_port()
+        except OSError as error:
+            found = str(error)
+    assert found == f"no free port between {port} and {port + 1}, outside of the kernel's own range"
+
+
+def test_what_upstream_asks_for_is_a_held_port():
+    with HeldPorts.socket() as sock:
+        sock.bind(("", 0))
+        assert sock.getsockname()[1] not in range(32768, 61000)
