@@ -97,6 +97,26 @@ class RunOptions(Options):
     """How often a run goes on by itself from its last checkpoint after a process died; 0 leaves it to a person. It ends
     when two attempts in a row fail in the same step, and after failures that another attempt cannot change."""
 
+    stop_on_collapse: bool = True
+    """End a run that looks collapsed for `collapse_steps` steps in a row: no rollout correct where more than 5 % once
+    were, entropy above 90 % of its maximum, or entropy below 0.001 nats while less than 95 % are correct."""
+
+    collapse_steps: int = Field(default=10, ge=1)
+    """Steps in a row after which a run counts as collapsed: a warning, and the end where `stop_on_collapse` says so. No
+    checkpoint is written in such steps."""
+
+    reward_seconds: float = Field(default=300.0, gt=0)
+    """Seconds that one call of a reward function may take; then its rollout has no reward."""
+
+    max_failed_prompts: float = Field(default=0.1, ge=0, le=1)
+    """Share of a step's prompts that may fail (no reward, no room, no grade) and be replaced by the next ones; more end
+    the run. One prompt may always fail, unless this is 0."""
+
+    deterministic_sampling: bool = False
+    """Sample with a seed per step and prompt, in batches that do not depend on timing: a resumed run repeats the
+    unbroken one bit for bit. For synchronous training; costs waiting for the slowest prompt where groups are
+    filtered."""
+
 
 class EngineOptions(Options):
     """vLLM's engines in training, beside OpenRLHF's ``vllm.*`` (section ``engine``)."""

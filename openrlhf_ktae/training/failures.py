@@ -36,7 +36,7 @@ def explain(error: BaseException) -> Failure:
         return Failure(disk_full(error), may_pass=False)
     if type(error).__name__ == "EngineDeadError":
         return Failure("a vLLM engine died", may_pass=True)
-    if type(error) is ValueError:
+    if isinstance(error, ValueError):
         return Failure(text, may_pass=False)
     return Failure(f"{type(error).__name__}: {_first_line(text)}", may_pass=True)
 

@@ -1,0 +1,53 @@
+"""Requests of a step reach vLLM in one order and with one seed each, however they arrive."""
+
+import asyncio
+import random
+
+from openrlhf_ktae.training.generation_order import OneByOne, Round, seed_of
+
+
+class Engine:
+    """Stands for vLLM's asynchronous engine: notes what reaches its queue."""
+
+    def __init__(self):
+        self.queue = []
+
+    async def add_request(self, prompt, seed):
+        await asyncio.sleep(random.random() / 1000)
+        self.queue.append((prompt, seed))
+
+    async def pause_generation(self, mode):
+        self.queue.append(("pause", mode))
+
+    async def resume_generation(self):
+        self.queue.append(("resume", ""))
+
+
+def sampled(prompts):
+    async def run():
+        engine = Engine()
+        one_by_one = OneByOne(engine)
+        one_by_one.round = Round(engine, 7, len(prompts))
+
+        async def request(prompt):
+            await asyncio.sleep(random.random() / 100)
+            seed = await one_by_one.round.turn(prompt)
+            await engine.add_request(prompt, seed)
+
+        await asyncio.gather(*map(request, prompts))
+        await asyncio.sleep(0)
+        return engine.queue
+
+    return asyncio.run(run())
+
+
+def test_the_order_of_arrival_does_not_matter():
+    prompts = ["b", "a", "d", "c", "a"]
+    first = sampled(prompts)
+    assert [prompt for prompt, _ in first] == ["pause", "a", "a", "b", "c", "d", "resume"]
+    assert all(sampled(random.sample(prompts, 5)) == first for _ in range(5))
+
+
+def test_seeds_differ_between_prompts_steps_and_repetitions():
+    seeds = {seed_of(seed, prompt, count) for seed in (1, 2) for prompt in ("a", "b") for count in (1, 2)}
+    assert len(seeds) == 8 and all(0 <= seed < 2**31 for seed in seeds)
