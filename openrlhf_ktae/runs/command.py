@@ -12,7 +12,7 @@ from openrlhf_ktae.runs.gpus import check_gpus
 from openrlhf_ktae.runs.plan import Plan, check_run, open_folder, plan_run, print_plan
 from openrlhf_ktae.runs.prepare import prepare
 from openrlhf_ktae.runs.summary import summarize, summary_table
-from openrlhf_ktae.runs.terminal import console, format_line, say, say_error
+from openrlhf_ktae.runs.terminal import console, format_line, say, say_error, warning_of
 from openrlhf_ktae.runs.tracking import Tracking
 
 
@@ -52,6 +52,8 @@ def _train(plan: Plan, description: dict[str, Any], seconds: dict[str, float], t
         if "start" not in seconds:
             seconds["start"] = max(0.0, time.monotonic() - start - (line.get("timing/evaluation") or 0.0))
         say(format_line(line, total))
+        if warning := warning_of(line, run.collapse_steps):
+            say_error("WARNING: the run", warning)
         tracking.log(line)
 
     try:

@@ -37,6 +37,7 @@ def preflight(config: RunConfig, run_dir: Path) -> SimpleNamespace:
     settings = config.openrlhf_settings(run_dir)
     args = check_openrlhf(config.openrlhf_argv(run_dir))
     check_methods(config, args)
+    check_determinism(config, args)
     if config.run.device == "cpu":
         check_cpu(args)
     elif args.ds.ring_attn_size > 1 and importlib.util.find_spec("flash_attn") is None:
@@ -77,6 +78,19 @@ def check_cpu(args: SimpleNamespace) -> None:
             raise PreflightError(f"{name}: not on CPU ({reason}); leave it at its default")
     if args.vllm.sync_backend != "gloo":
         raise PreflightError(f"vllm.sync_backend: got {args.vllm.sync_backend}, expected gloo on CPU")
+
+
+def check_determinism(config: RunConfig, args: SimpleNamespace) -> None:
+    """Sampling can repeat itself where each step's weights and requests are the same, whatever the timing."""
+    if not config.run.deterministic_sampling:
+        return
+    asks = {"train.async_enable": args.train.async_enable, "train.agent_func_path": args.train.agent_func_path}
+    for name, value in asks.items():
+        if value:
+            raise PreflightError(
+                f"run.deterministic_sampling: not with {name} ({value}), where timing decides what is sampled; "
+                "set one of them only"
+            )
 
 
 def check_batches(config: RunConfig, run_dir: Path) -> BatchPlan:

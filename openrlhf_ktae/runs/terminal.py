@@ -33,6 +33,14 @@ def say_error(head: str, text: str) -> None:
     Console(stderr=True, highlight=False).print(f"[bold red]{head}[/] {escape(text)}")
 
 
+def warning_of(line: dict[str, Any], collapse_steps: int) -> str | None:
+    """What a line of metrics.jsonl asks a person to look at."""
+    steps = line.get("rollout/collapsed_steps") or 0
+    if steps and steps % collapse_steps == 0:
+        return f"has looked collapsed for {steps:.0f} steps in a row (accuracy, entropy): no checkpoint is written"
+    return None
+
+
 def format_line(line: dict[str, Any], total: int | None) -> str:
     """One line of metrics.jsonl for the terminal."""
     if line["kind"] == "eval":

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from openrlhf_ktae.advantage.batch import RolloutBatch
 from openrlhf_ktae.config import RunOptions
 
 _UPDATE_METRICS = ("policy_loss", "kl", "ppo_kl", "logprobs_diff", "entropy_loss", "actor_grad_norm")
@@ -28,19 +29,18 @@ class Diverged(ValueError):
     """Training must not go on with these numbers; another attempt from the same checkpoint would meet them again."""
 
 
-def check_batch(tensors: Mapping[str, torch.Tensor | None], step: int) -> None:
+def check_batch(batch: RolloutBatch, advantages: torch.Tensor) -> None:
     """Stops before the update if a number of the step's rollouts is not finite.
-
-    Args:
-        tensors: by name, for example log_probs (N, T); None is skipped.
 
     Raises:
         Diverged: naming the tensor and how many of its numbers.
     """
-    for name, tensor in tensors.items():
-        if tensor is not None and not torch.isfinite(tensor).all():
-            bad = int((~torch.isfinite(tensor)).sum())
-            raise Diverged(_sentence(step, f"{bad} of {tensor.numel()} numbers in {name} are not finite"))
+    of_tokens = {"log_probs": batch.log_probs, "ref_log_probs": batch.ref_log_probs, "advantages": advantages}
+    tensors = {name: tensor[batch.mask] for name, tensor in of_tokens.items() if tensor is not None}
+    for name, tensor in ({"rewards": batch.rewards} | tensors).items():
+        bad = int((~torch.isfinite(tensor)).sum())
+        if bad:
+            raise Diverged(_sentence(batch.step, f"{bad} of {tensor.numel()} numbers in {name} are not finite"))
 
 
 def check_update(status: Mapping[str, Any], step: int) -> None:

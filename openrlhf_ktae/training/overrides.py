@@ -49,6 +49,8 @@ OVERRIDES = (
              "cli/train_ppo_ray.py:14", is_actor=True),
     Override("launcher", "openrlhf.utils.deepspeed", "DeepspeedStrategy", f"{_OURS}.strategy:Strategy",
              "utils/utils.py:26"),
+    Override("launcher", "openrlhf.trainer.ray.launcher", "ReferenceModelActor",
+             f"{_OURS}.reference_actor:ReferenceActor", "cli/train_ppo_ray.py:11", is_actor=True),
     # The asynchronous coordinator finds its two actors by name in its module.
     Override("coordinator", "openrlhf.trainer.ppo_trainer_async", "GenerateSamplesActor",
              f"{_OURS}.trainer:AsyncGenerator", "trainer/ppo_trainer_async.py:304", is_actor=True),

@@ -12,8 +12,10 @@ from vllm.sampling_params import RequestOutputKind, SamplingType
 from openrlhf_ktae.config import EngineOptions
 from openrlhf_ktae.engine_size import responses_of_engine
 from openrlhf_ktae.training import cpu
+from openrlhf_ktae.training.generation_order import OneByOne, Round
 from openrlhf_ktae.training.options import TrainingOptions
 from openrlhf_ktae.training.overrides import plain_class
+from openrlhf_ktae.training.reward_calls import CheckedReward, failure_of
 
 _RolloutActor = plain_class(vllm_engine.RolloutRayActor)
 
@@ -81,6 +83,11 @@ class RolloutActor(_RolloutActor):
             kwargs["worker_extension_cls"] = "openrlhf_ktae.training.cpu_vllm_worker.CpuWorker"
         kwargs |= engine_arguments(options, kwargs)
         await super().__init__(*args, **kwargs)  # pyright: ignore[reportGeneralTypeIssues]
+        self._reward: CheckedReward | None = None
+        if getattr(self.executor, "reward_func", None):
+            self._reward = CheckedReward(self.executor.reward_func, options.run.reward_seconds)
+            self.executor.reward_func = self._reward
+        self._one_by_one = OneByOne(self.llm) if options.run.deterministic_sampling else None
 
     async def take_tokenizer(self, tokenizer) -> None:
         """Keeps the tokenizer for every later call of `generate_responses`."""
@@ -90,14 +97,43 @@ class RolloutActor(_RolloutActor):
         """All weights in one broadcast (CPU)."""
         await self.llm.collective_rpc("receive_weights", args=(layout, dtype))
 
+    async def begin_round(self, seed: int, expected: int) -> None:
+        """Announces so many requests, which are sampled in one order and with seeds made from ``seed``."""
+        assert self._one_by_one is not None  # only called with run.deterministic_sampling
+        self._one_by_one.round = Round(self.llm, seed, expected)
+
     async def generate_responses(self, *, num_samples: int = 1, **kwargs):
-        """``num_samples`` responses to one prompt, as OpenRLHF's own method returns them."""
+        """``num_samples`` responses to one prompt, as OpenRLHF's own method returns them.
+
+        Each says under ``failed`` why the prompt cannot be trained on, or None.
+        """
         kwargs["hf_tokenizer"] = self._tokenizer
+        if self._one_by_one is not None and self._one_by_one.round is not None:
+            seed = await self._one_by_one.round.turn(kwargs["prompt"])
+            kwargs["sampling_params"] = kwargs["sampling_params"].clone()
+            kwargs["sampling_params"].seed = seed
+        responses = _as_numbers(await self._respond(num_samples, kwargs))
+        failed = self._too_long(responses[0], kwargs) or next(filter(None, map(self._failure, responses)), None)
+        return [response | {"failed": failed} for response in responses]
+
+    async def _respond(self, num_samples: int, kwargs: dict[str, Any]) -> list[dict[str, Any]]:
         # A multi-turn executor sends different texts after the first turn, so its requests stay its own; and vLLM takes
         # no greedy request for several samples.
         is_greedy = kwargs["sampling_params"].sampling_type == SamplingType.GREEDY
         if type(self.executor) is not SingleTurnAgentExecutor or num_samples == 1 or is_greedy:
-            return _as_numbers(await super().generate_responses(num_samples=num_samples, **kwargs))
+            return await super().generate_responses(num_samples=num_samples, **kwargs)
         request = _GroupRequest(self, num_samples)
         execute = self.executor.execute
-        return _as_numbers(await asyncio.gather(*(execute(**kwargs, llm_engine=request) for _ in range(num_samples))))
+        return await asyncio.gather(*(execute(**kwargs, llm_engine=request) for _ in range(num_samples)))
+
+    def _failure(self, response: dict[str, Any]) -> str | None:
+        has_source = bool(getattr(self.executor, "reward_endpoints", True))
+        return failure_of(response, has_source, self._reward.last_failure if self._reward else "")
+
+    def _too_long(self, response: dict[str, Any], kwargs: dict[str, Any]) -> str | None:
+        """Why a prompt that OpenRLHF cut at its start (utils/agent.py:243) is not the prompt of the data any more."""
+        room = kwargs["max_length"] - (kwargs["sampling_params"].max_tokens or 1)
+        if kwargs.get("images") or not response["action_ranges"] or response["action_ranges"][0][0] < room:
+            return None
+        length = len(self._tokenizer(text=kwargs["prompt"], add_special_tokens=False)["input_ids"])
+        return f"a prompt of {length} tokens; data.max_len leaves room for {room}" if length > room else None

@@ -2,6 +2,8 @@
 
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import openrlhf.trainer.ppo_trainer as ppo_trainer
@@ -11,6 +13,7 @@ import ray
 from openrlhf_ktae.advantage.batch import RolloutBatch
 from openrlhf_ktae.advantage.term import Outcome
 from openrlhf_ktae.run_folder import MetricsLog, RunFolder
+from openrlhf_ktae.training import guards
 from openrlhf_ktae.training.experience_maker import ExperienceMaker
 from openrlhf_ktae.training.options import TrainingOptions
 from openrlhf_ktae.training.overrides import install, plain_class
@@ -27,6 +30,9 @@ _REPLACED_METRICS = ("formatted", "timed_out", "grader_error")
 
 _TERMS_STATE = "advantage_terms"
 """Entry of a checkpoint's client state that holds the state of the advantage terms, by name."""
+
+_KL_STATE = "kl_coefficient"
+"""Entry of a checkpoint's client state that holds the KL controller's value."""
 
 
 class StopRequested(Exception):
@@ -51,6 +57,8 @@ class _Training:
         self._metrics_log: MetricsLog | None = None
         self._step = 0
         self._term_seconds: dict[str, float] = {}
+        self._rollouts: Any = None  # batch and outcome of the step that is being trained on
+        self._collapse = self._new_watch()
 
     def _log(self, kind: str, step: int, values: dict[str, Any]) -> None:
         if self._metrics_log is None:
@@ -69,6 +77,9 @@ class _Training:
         maker = self.experience_maker
         batch, outcome = maker.batch, maker.outcome
         assert batch is not None and outcome is not None  # made by `make_experience_batch` just before
+        self._rollouts = batch, outcome
+        with self._rollouts_kept_if_it_fails():
+            guards.check_batch(batch, outcome.advantages)
         every = self.options.run.rollout_log_steps
         if every and (self._step == 1 or self._step % every == 0):
             self._to_log = batch, outcome
@@ -78,11 +89,26 @@ class _Training:
         return stats | step_metrics(batch) | outcome.metrics
 
     def ppo_train(self, global_steps: int) -> dict[str, Any]:
-        """Upstream's; the rollout log is written meanwhile, while this process only waits for the policy."""
+        """Upstream's updates; stops before their weights go to vLLM if something is not finite.
+
+        The rollout log is written meanwhile, while this process only waits for the policy.
+        """
         if self._to_log is not None:
             self._rollout_log.add(*self._to_log, self.experience_maker.terms)
             self._to_log = None
-        return super().ppo_train(global_steps)  # pyright: ignore
+        status = super().ppo_train(global_steps)  # pyright: ignore
+        with self._rollouts_kept_if_it_fails():
+            guards.check_update(status, self._step)
+        self._rollouts = None
+        return {name: value for name, value in status.items() if name != guards.WEIGHTS}
+
+    @contextmanager
+    def _rollouts_kept_if_it_fails(self) -> Iterator[None]:
+        try:
+            yield
+        except guards.Diverged:
+            self._rollout_log.add(*self._rollouts, self.experience_maker.terms)
+            raise
 
     def fit(self, global_step: int = 0) -> None:
         """Trains; however it ends, the rollout log of its steps is complete."""
@@ -94,44 +120,62 @@ class _Training:
     def save_logs_and_checkpoints(self, global_step: int, logs_dict=None, client_states=None) -> None:
         """Writes the step's line of metrics.jsonl, then OpenRLHF's trackers and checkpoints; ends where asked to."""
         logs = (logs_dict or {}) | self._term_seconds
+        logs["rollout/collapsed_steps"] = float(self._collapse.see(logs))
         self._log("train", global_step, {k: v for k, v in logs.items() if k != "generated_samples"})
-        client_states = self._with_terms(client_states)
-        if global_step % self.args.ckpt.save_steps == 0 or self._folder.stop_file.exists():
+        client_states = self._with_state(client_states)
+        every = self.args.ckpt.save_steps
+        if global_step % every == 0 or self._folder.stop_file.exists():
             self._rollout_log.finish()  # a run that goes on from a checkpoint has the rollouts up to there
-        super().save_logs_and_checkpoints(global_step, logs, client_states)  # pyright: ignore
+        # A checkpoint of a policy that looks collapsed would push a good one out.
+        with self._checkpoint_every(float("inf") if self._collapse.steps else every):
+            super().save_logs_and_checkpoints(global_step, logs, client_states)  # pyright: ignore
+        self._collapse.check(global_step, self.options.run)
         if self._folder.stop_file.exists():
-            if global_step % self.args.ckpt.save_steps != 0:
-                self._save_checkpoint(global_step, client_states)
+            if global_step % every != 0 or self._collapse.steps:
+                logging_steps, self.args.logger.logging_steps = self.args.logger.logging_steps, float("inf")
+                try:
+                    with self._checkpoint_every(1):
+                        super().save_logs_and_checkpoints(global_step, {}, client_states)  # pyright: ignore
+                finally:
+                    self.args.logger.logging_steps = logging_steps
             raise StopRequested(f"stopped after step {global_step}; a checkpoint was written")
 
-    def _save_checkpoint(self, global_step: int, client_states) -> None:
-        """A checkpoint out of turn; upstream writes one and logs only where the step number divides."""
-        ckpt, logger = self.args.ckpt, self.args.logger
-        before = ckpt.save_steps, logger.logging_steps
-        ckpt.save_steps, logger.logging_steps = 1, float("inf")
+    @contextmanager
+    def _checkpoint_every(self, steps: float) -> Iterator[None]:
+        """Inside, upstream writes a checkpoint where the step number divides by ``steps``."""
+        before, self.args.ckpt.save_steps = self.args.ckpt.save_steps, steps
         try:
-            super().save_logs_and_checkpoints(global_step, {}, client_states)  # pyright: ignore
+            yield
         finally:
-            ckpt.save_steps, logger.logging_steps = before
+            self.args.ckpt.save_steps = before
 
     def save_best_checkpoint(self, eval_metrics, global_step: int, client_states=None) -> None:
         """Writes the evaluation's line of metrics.jsonl: both of OpenRLHF's trainers pass every evaluation here."""
         self._log("eval", global_step, evaluation_line(eval_metrics))
         if global_step > 0:  # an untrained model is no best one, and its checkpoint could not be resumed
             self._rollout_log.finish()
-            super().save_best_checkpoint(eval_metrics, global_step, self._with_terms(client_states))  # pyright: ignore
+            super().save_best_checkpoint(eval_metrics, global_step, self._with_state(client_states))  # pyright: ignore
 
-    def _with_terms(self, client_states: dict[str, Any] | None) -> dict[str, Any]:
+    def _with_state(self, client_states: dict[str, Any] | None) -> dict[str, Any]:
         states = {name: term.state_dict() for name, term in self.experience_maker.terms.items()}
-        return (client_states or {}) | {_TERMS_STATE: {name: state for name, state in states.items() if state}}
+        terms = {name: state for name, state in states.items() if state}
+        return (client_states or {}) | {_TERMS_STATE: terms, _KL_STATE: self.experience_maker.kl_ctl.value}
 
     def init_checkpoint_states(self) -> dict[str, Any]:
-        """Where a resumed run goes on; the advantage terms take up their state here."""
+        """Where a resumed run goes on; terms, KL controller and the watch for collapse take up their state here."""
         states = super().init_checkpoint_states()  # pyright: ignore
         for name, state in states.get(_TERMS_STATE, {}).items():
             if name in self.experience_maker.terms:
                 self.experience_maker.terms[name].load_state_dict(state)
+        self.experience_maker.kl_ctl.value = states.get(_KL_STATE, self.experience_maker.kl_ctl.value)
+        self._collapse = self._new_watch()
+        for line in self._folder.metrics():
+            if line["kind"] == "train" and line["step"] <= states["global_step"]:
+                self._collapse.see(line)
         return states
+
+    def _new_watch(self) -> guards.CollapseWatch:
+        return guards.CollapseWatch(len(getattr(self.tokenizer, "tokenizer", self.tokenizer)))
 
 
 def evaluation_line(eval_metrics: dict[str, Any]) -> dict[str, float]:
@@ -153,6 +197,18 @@ def _with_counts(generator: Any, logs: dict[str, Any], seconds: float) -> dict[s
 
 class Trainer(_Training, _Sync):
     """OpenRLHF's synchronous trainer."""
+
+    def train_step(self, rollout_samples, global_step: int):
+        """One optimisation step; the generator's next samples belong to the step after it."""
+        failed = {"rollout/failed_prompts": float(self.samples_generator.failed_prompts)}
+        status, self.samples_generator.step = super().train_step(rollout_samples, global_step)
+        return status | failed, self.samples_generator.step
+
+    def init_checkpoint_states(self) -> dict[str, Any]:
+        """As of every trainer; sampling goes on from there too."""
+        states = super().init_checkpoint_states()
+        self.samples_generator.step = states["global_step"]
+        return states
 
     def fit(self, global_step: int = 0) -> None:
         """Trains; evaluates before the first step of a fresh run and after the last step of any run."""

@@ -11,12 +11,12 @@ from tiny_run import TinyRuns, alive, named, of_run, start, steps, wait_until
 pytestmark = pytest.mark.ray
 
 VICTIMS = {
-    "policy": "PolicyModelActor",
+    "policy": "PolicyActor",
     "rollout": "RolloutActor",
     "raylet": "raylet/raylet",
     "launcher": "openrlhf_ktae.training.launch",
-    "reference": "ReferenceModelActor",
-    "trainer": "PPOTrainer",
+    "reference": "ReferenceActor",
+    "trainer": "ray::Trainer",
     "gcs": "gcs_server",
 }
 STEPS = 8

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from openrlhf_ktae.advantage.batch import RolloutBatch
 from openrlhf_ktae.config import RunOptions
 from openrlhf_ktae.training.guards import WEIGHTS, CollapseWatch, Diverged, check_batch, check_update, count_non_finite
 
@@ -14,7 +15,7 @@ HEALTHY = {"policy_loss": 0.1, "kl": 0.0, "actor_grad_norm": 0.5, "reward": 0.2,
 def test_a_healthy_step_goes_on():
     check_update(HEALTHY, 3)
     check_update({}, 3)
-    check_batch({"log_probs": torch.zeros(2, 3), "ref_log_probs": None}, 3)
+    check_batch(batch(torch.zeros(2, 3)), torch.zeros(2, 3))
 
 
 @pytest.mark.parametrize(
@@ -31,11 +32,18 @@ def test_a_number_that_is_not_finite_stops_the_run_and_is_named(status, what):
         check_update(HEALTHY | status, 3)
 
 
+def batch(log_probs):
+    mask = torch.tensor([[True, True, False], [True, True, True]])
+    return RolloutBatch(torch.zeros(2, 3), mask, torch.zeros(2), torch.ones(2), log_probs, step=1)
+
+
 def test_rollouts_that_are_not_finite_are_named_and_counted():
     log_probs = torch.zeros(2, 3)
+    log_probs[0, 2] = math.nan  # padding: means nothing
+    check_batch(batch(log_probs), torch.zeros(2, 3))
     log_probs[1, 2] = math.nan
-    with pytest.raises(Diverged, match="1 of 6 numbers in log_probs are not finite"):
-        check_batch({"rewards": torch.ones(2), "log_probs": log_probs}, 1)
+    with pytest.raises(Diverged, match="step 1: 1 of 5 numbers in log_probs are not finite"):
+        check_batch(batch(log_probs), torch.zeros(2, 3))
 
 
 def test_weights_are_counted_in_the_shards_of_zero_3_too():
