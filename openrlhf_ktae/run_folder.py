@@ -96,7 +96,8 @@ class RunFolder:
     def write_failure(self, failure: Failure) -> None:
         """Notes why the launcher ends, for the process that started it."""
         self.free_room()
-        write_json(self.failure_file, asdict(failure))
+        if not self.failure_file.exists():  # what came first explains what followed
+            write_json(self.failure_file, asdict(failure))
 
     def read_failure(self) -> Failure | None:
         """What `write_failure` noted in this attempt, if it could."""

@@ -88,11 +88,12 @@ def find_failure(folder: RunFolder, code: int) -> Failure:
     """Why the launcher ended: what it noted, else the signal that ended it, else the last exception in train.log."""
     if failure := folder.read_failure():
         return failure
-    if code < 0:
-        name = signal.Signals(-code).name
-        hint = "; if nobody did, the machine was out of memory (see dmesg)" if code == -signal.SIGKILL else ""
-        return Failure(f"the training process was ended by {name}{hint}", may_pass=True)
-    reason = _last_exception(folder) or f"the training process ended with exit code {code}"
+    if code == -signal.SIGKILL:
+        reason = "the training process was ended by SIGKILL; if nobody did that, the machine was out of memory"
+    elif code < 0:
+        reason = f"the training process was ended by {signal.Signals(-code).name}"
+    else:
+        reason = _last_exception(folder) or f"the training process ended with exit code {code}"
     return Failure(reason, may_pass=True)
 
 

@@ -58,6 +58,8 @@ def _who_died(text: str) -> str:
     name = re.search(r"class_name: (\w+)", text)
     pid = re.search(r"pid: (\d+)", text)
     role = next((role for end, role in _ROLES.items() if name and name[1].endswith(end)), "an actor")
+    if "raised in its creation task" in text:
+        return f"{role} could not start: {text.splitlines()[-1].strip()}"
     killed = "; it was killed, or the machine was out of memory" if "SIGKILL" in text or "exit code 137" in text else ""
     return f"{role}{f' (pid {pid[1]})' if pid else ''} died{killed}"
 

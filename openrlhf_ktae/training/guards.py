@@ -17,8 +17,9 @@ WEIGHTS = "non_finite_weights"
 
 _LEARNT = 0.05
 """Accuracy that shows that a run could solve some prompts."""
-_HIGH_ENTROPY = 0.9
-"""Share of the largest possible entropy (ln of the vocabulary's size) from where on tokens are noise."""
+_HIGH_ENTROPY, _ORDERED = 0.9, 0.75
+"""Shares of the largest possible entropy (ln of the vocabulary's size): tokens are noise above the first; a run that
+was never below the second started as noise, and has not collapsed."""
 _LOW_ENTROPY = 1e-3
 """Nats per token from where on all rollouts of a prompt are the same."""
 _SOLVED = 0.95
@@ -76,13 +77,14 @@ def _sentence(step: int, what: str) -> str:
 class CollapseWatch:
     """Counts the steps in a row in which a run looks collapsed.
 
-    That is: no rollout is correct where more than 5 % once were, tokens are noise (entropy above 90 % of its maximum),
-    or all samples of a prompt are the same (entropy below 0.001) and not correct.
+    That is: no rollout is correct where more than 5 % once were, tokens have become noise (entropy above 90 % of its
+    maximum), or all samples of a prompt are the same (entropy below 0.001) and not correct.
     """
 
     def __init__(self, vocabulary_size: int) -> None:
         self._max_entropy = math.log(vocabulary_size)
         self._best_accuracy = 0.0
+        self._lowest_entropy = self._max_entropy
         self.steps = 0
         """Steps in a row up to the last one seen."""
         self.reason = ""
@@ -93,6 +95,7 @@ class CollapseWatch:
         self.reason = self._suspicion(metrics.get("rollout/accuracy"), metrics.get("entropy_loss"))
         self.steps = self.steps + 1 if self.reason else 0
         self._best_accuracy = max(self._best_accuracy, metrics.get("rollout/accuracy") or 0.0)
+        self._lowest_entropy = min(self._lowest_entropy, metrics.get("entropy_loss") or self._max_entropy)
         return self.steps
 
     def _suspicion(self, accuracy: float | None, entropy: float | None) -> str:
@@ -100,7 +103,8 @@ class CollapseWatch:
             return f"accuracy is 0, it was {self._best_accuracy:.2f} before"
         if entropy is None:
             return ""
-        if entropy > _HIGH_ENTROPY * self._max_entropy:
+        was_ordered = self._lowest_entropy < _ORDERED * self._max_entropy
+        if was_ordered and entropy > _HIGH_ENTROPY * self._max_entropy:
             return f"entropy is {entropy:.2f} nats per token, near its maximum of {self._max_entropy:.2f}"
         if entropy < _LOW_ENTROPY and (accuracy or 0.0) < _SOLVED:
             return f"entropy is {entropy:.4f} nats per token, so all samples of a prompt are the same"

@@ -15,6 +15,8 @@ from typing import Any, Literal
 import ray
 from ray.exceptions import RayActorError
 
+from openrlhf_ktae.run_folder import RunFolder
+from openrlhf_ktae.training.failures import explain
 from openrlhf_ktae.training.options import TrainingOptions
 
 Process = Literal["launcher", "coordinator", "trainer", "policy"]
@@ -100,11 +102,11 @@ class OverriddenActor:
     def remote(self, *args: Any, **kwargs: Any):
         """As ray's ``ActorClass.remote``."""
         handle = self._actor.remote(*args, **kwargs, options=self._options)
-        threading.Thread(target=_end_if_it_fails_to_start, args=(handle,), daemon=True).start()
+        threading.Thread(target=_end_if_it_fails_to_start, args=(handle, self._options), daemon=True).start()
         return handle
 
 
-def _end_if_it_fails_to_start(handle: Any) -> None:
+def _end_if_it_fails_to_start(handle: Any, options: TrainingOptions) -> None:
     """Ends this process if an actor cannot be constructed.
 
     OpenRLHF does not look at its vLLM engines before it uses them: the policy would wait for a dead one for ever.
@@ -112,5 +114,6 @@ def _end_if_it_fails_to_start(handle: Any) -> None:
     try:
         ray.get(handle.__ray_ready__.remote())
     except RayActorError as error:
+        RunFolder(options.run_dir).write_failure(explain(error))
         print(f"RuntimeError: an actor failed to start: {error}", flush=True)
         os.kill(os.getpid(), signal.SIGTERM)

@@ -66,6 +66,10 @@ def test_a_run_that_can_work_passes(check):
             ["rollout.n_samples_per_prompt=1", "algo.advantage.estimator=reinforce", "rollout.micro_batch_size=8"],
             r"rollout\.n_samples_per_prompt: got 1, ktae compares .* take ktae out",
         ),
+        (
+            ["run.deterministic_sampling=true", "train.async_enable=true"],
+            r"run\.deterministic_sampling: not with train\.async_enable",
+        ),
         (["algo.advantage.estimator=gae"], r"algo\.advantage\.estimator: gae estimates"),
         (["actor.model_name_or_path=runs/no/such/model"], "runs/no/such/model is no model folder"),
         (["actor.model_name_or_path=null"], r"actor\.model_name_or_path: not set"),
@@ -161,3 +165,11 @@ def test_local_paths_are_absolute_for_workers_elsewhere(check, assets, monkeypat
     args = check("actor.model_name_or_path=./model", "data.prompt_dataset=./train.jsonl")
     assert Path(args.actor.model_name_or_path).is_absolute()
     assert json.loads(Path(args.data.prompt_dataset).read_text().splitlines()[0])["datasource"] == "arithmetic"
+
+
+def test_a_row_that_is_not_utf_8_is_named(check, assets, tmp_path):
+    path = tmp_path / "latin.jsonl"
+    good = (assets / "train.jsonl").read_bytes()
+    path.write_bytes(good + '{"input": "caf\u00e9"}'.encode("latin-1") + b"\n")
+    with pytest.raises(PreflightError, match=r"latin\.jsonl line 41 is not UTF-8"):
+        check(f"data.prompt_dataset={path}")

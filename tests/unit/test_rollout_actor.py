@@ -1,6 +1,7 @@
 """What our rollout actor and the trainers' use of it change: requests, tokenizer, numbers, evaluation rounds."""
 
 import asyncio
+import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import torch
 from openrlhf.utils.agent import SingleTurnAgentExecutor
 from vllm import SamplingParams
 
+from openrlhf_ktae.config import RunOptions
 from openrlhf_ktae.training import rollout_actor, samples_generator, trainer
 from openrlhf_ktae.training.rollout_log import RolloutLog, token_text
 
@@ -47,6 +49,7 @@ def actor():
     }
     actor = object.__new__(rollout_actor.RolloutActor)
     actor.executor, actor.llm, actor._mm_pad_token_ids = executor, Engine(), None
+    actor._one_by_one = actor._reward = None
     asyncio.run(actor.take_tokenizer(Tokenizer()))
     return actor
 
@@ -109,7 +112,7 @@ def test_an_untrained_model_is_never_saved_as_the_best():
 
     class Training(trainer._Training, Upstream):
         def __init__(self):
-            self.experience_maker = SimpleNamespace(terms={})
+            self.experience_maker = SimpleNamespace(terms={}, kl_ctl=SimpleNamespace(value=0.1))
             self._rollout_log = RolloutLog(Path(), str)
 
         def _log(self, kind, step, values):
@@ -136,19 +139,80 @@ def test_token_text_finds_the_tokenizer_in_a_processor():
     assert token_text(Processor())(5) == "<byte 5>"
 
 
-def test_an_evaluation_asks_for_all_problems_at_once_and_counts_scores(monkeypatch):
-    asked = []
+@pytest.fixture
+def rows(monkeypatch):
+    """A generator over numbered prompts whose rollouts are their numbers; ``sent`` gets what goes to vLLM."""
 
-    def generate(self, dataloader_iter, num_prompts, dynamic_filtering, **_):
-        asked.append(num_prompts)
-        return [SimpleNamespace(sequences=[0], scores=torch.tensor([1.0]), rewards=torch.tensor([1.5]))], 9, True
+    def make(count, run=None, evaluates=False, broken=()):
+        sent = []
 
-    class Problems(list):
-        dataset = range(9)
+        def dispatch(self, prompts, labels, *, images=None, **_):
+            sent.append(list(prompts))
+            return [[{"failed": "broke" if prompt in broken else None, "prompt": prompt}] for prompt in prompts]
 
-    monkeypatch.setattr(samples_generator.SamplesGenerator, "_generate_vllm", generate)
-    ours = generator(monkeypatch, eval_dataloader=Problems([(["math", "math"], [], [], [])]))
-    assert ours.problems_per_source == {"math": 2}
-    assert ours.generate_eval_samples()[0].rewards.item() == 1.0
-    ours._generate_vllm(iter(()), 2, False)  # rollouts for training
-    assert asked == [9, 2]
+        def experience(self, response, **_):
+            score = torch.tensor([float(response["prompt"] % 2)])
+            return SimpleNamespace(sequences=[0], scores=score, rewards=score + 0.5, prompt=response["prompt"])
+
+        class Problems(list):
+            dataset = range(count)
+
+        upstream = samples_generator.SamplesGenerator
+        monkeypatch.setattr(upstream, "_dispatch_prompts_to_vllm", dispatch)
+        monkeypatch.setattr(upstream, "_process_response_into_experience", experience)
+        monkeypatch.setattr(samples_generator.ray, "wait", lambda refs, **_: (refs[-1:], refs[:-1]))
+        data = [(["math"], [number], [""], [None]) for number in range(count)]
+        engines = [SimpleNamespace(take_tokenizer=SimpleNamespace(remote=lambda tokenizer: None))]
+        engines[0].begin_round = SimpleNamespace(remote=lambda seed, expected: sent.append((seed, expected)))
+        ours = generator(monkeypatch, engines, Problems(data) if evaluates else ())
+        ours.options = dataclasses.replace(ours.options, run=run or RunOptions())
+        ours.args.train = SimpleNamespace(seed=1)
+        ours.args.algo = SimpleNamespace(dynamic_filtering_range=(0.5, 2.0))
+        return ours, iter(data), sent
+
+    return make
+
+
+def test_an_evaluation_asks_for_all_problems_at_once_and_counts_scores(rows):
+    ours, _, sent = rows(9, evaluates=True)
+    assert ours.problems_per_source == {"math": 9}
+    assert sorted(sample.rewards.item() for sample in ours.generate_eval_samples()) == [0.0] * 5 + [1.0] * 4
+    assert sent == [list(range(9))]
+
+
+def test_a_prompt_that_failed_is_replaced_by_the_next_one_and_counted(rows):
+    ours, data, sent = rows(9, broken={1})
+    accepted, consumed, exhausted = ours._generate_vllm(data, 4, False)
+    assert sent == [[0, 1, 2, 3], [4]] and (consumed, exhausted) == (5, False)
+    assert sorted(sample.prompt for sample in accepted) == [0, 2, 3, 4]
+    assert ours.failed_prompts == 1
+    ours._generate_vllm(data, 2, False)
+    assert ours.failed_prompts == 0
+
+
+def test_filtered_prompts_are_replaced_until_the_data_ends(rows):
+    ours, data, _ = rows(6)
+    accepted, consumed, exhausted = ours._generate_vllm(data, 3, True)
+    assert sorted(sample.prompt for sample in accepted) == [1, 3, 5] and (consumed, exhausted) == (6, False)
+    assert ours._generate_vllm(data, 3, True) == ([], 0, True)
+
+
+@pytest.mark.parametrize(("share", "broken"), [(0.1, {0, 1}), (0.0, {0}), (0.5, {0, 1, 2})])
+def test_more_failures_than_allowed_end_the_run(rows, share, broken):
+    ours, data, _ = rows(9, RunOptions(max_failed_prompts=share), broken=broken)
+    with pytest.raises(ValueError, match=rf"run.max_failed_prompts allows \({share:g}\); the last: broke"):
+        ours._generate_vllm(data, 4, False)
+
+
+def test_with_deterministic_sampling_rollouts_keep_the_order_of_the_data_and_have_seeds_of_the_step(rows):
+    def rounds(step):
+        ours, data, sent = rows(9, RunOptions(deterministic_sampling=True), broken={1})
+        ours.step = step
+        accepted = ours._generate_vllm(data, 4, False)[0]
+        return [sample.prompt for sample in accepted], sent
+
+    order, sent = rounds(5)
+    assert order == [0, 2, 3, 4]
+    (first, expected), prompts, (second, one), replacement = sent
+    assert (expected, prompts, one, replacement) == (4, [0, 1, 2, 3], 1, [4])
+    assert first != second and rounds(5)[1] == sent and rounds(6)[1][0][0] != first

@@ -1,0 +1,47 @@
+"""A real run that learns nonsense stops by itself, with its last good checkpoint."""
+
+import math
+import subprocess
+
+import pyarrow.parquet as pq
+import pytest
+from tiny_run import ROOT, TinyRuns, steps
+
+from openrlhf_ktae.checkpoints import checkpoint_folder, list_checkpoints
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return TinyRuns(tmp_path_factory.mktemp("tiny"), steps=8)
+
+
+def train(runs, name, *changes):
+    line, folder = runs.command(name, *changes)
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=400)
+    return done, folder, folder.read()
+
+
+def test_weights_that_are_not_finite_never_reach_vllm(runs):
+    done, folder, run = train(runs, "infinite", "actor.adam.lr=1.0e+38", "algo.kl.init_coef=0")
+    assert done.returncode == 1 and run["status"] == "failed" and run["restarts"] == []
+    assert "finite; stopped before the weights went to vLLM" in run["reason"]
+    failed = len(steps(folder)) + 1
+    assert f"step {failed}:" in run["reason"]
+    rows = pq.read_table(folder.rollouts / f"step_{failed:05d}.parquet").to_pylist()
+    assert len(rows) == 32 and all(math.isfinite(number) for row in rows for number in row["log_prob"])
+    kept = list_checkpoints(checkpoint_folder(folder))
+    assert all(checkpoint.problem() is None and checkpoint.step < failed for checkpoint in kept)
+
+
+def test_a_collapsed_run_stops_and_keeps_the_checkpoint_from_before(runs):
+    changes = ("actor.adam.lr=1.0e+4", "run.collapse_steps=3", "ckpt.max_num=2", "algo.kl.init_coef=0")
+    done, folder, run = train(runs, "collapsed", *changes)
+    said = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == 1 and run["status"] == "failed", said
+    assert "collapsed for 3 steps" in run["reason"]
+    assert "WARNING: the run has looked collapsed for 3 steps in a row" in said
+    suspicious = [line["step"] for line in folder.metrics() if line.get("rollout/collapsed_steps")]
+    assert len(suspicious) == 3
+    assert all(checkpoint.step < suspicious[0] for checkpoint in list_checkpoints(checkpoint_folder(folder)))
