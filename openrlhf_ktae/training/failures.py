@@ -3,7 +3,7 @@
 import errno
 import re
 
-from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, NodeDiedError, OutOfMemoryError
 
 from openrlhf_ktae.run_folder import Failure
 
@@ -30,6 +30,8 @@ def explain(error: BaseException) -> Failure:
     text = _COLOUR.sub("", str(error)).strip()
     if isinstance(error, ActorDiedError | NodeDiedError):
         return Failure(_who_died(text), may_pass=True)
+    if isinstance(error, ActorUnavailableError):
+        return Failure("an actor's process died", may_pass=True)
     if isinstance(error, OutOfMemoryError):
         return Failure("Ray ended a process because the machine was out of memory", may_pass=True)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -5,6 +5,7 @@ from collections import Counter
 from typing import Any
 
 import ray
+import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator, _collect_prompt_batch
 
@@ -28,7 +29,16 @@ class Generator(SamplesGenerator):
         """Steps trained so far; the synchronous trainer counts, and sampling is seeded by it."""
         self.failed_prompts = 0
         """Prompts of the last batch that were replaced because they failed."""
+        self.episode = 0
+        """Number of the next pass over the data, whose order is seeded by it."""
         self._round: tuple[Any, ...] = ()
+
+    def generate_samples(self, **generate_kwargs):
+        """As upstream, whose data loader takes its order from a generator that nothing seeds in this process."""
+        if getattr(self, "_dataloader_iter", None) is None and not getattr(self, "_sample_buffer", None):
+            torch.manual_seed(seed_of(self.args.train.seed, "order of the data", self.episode))
+            self.episode += 1
+        return super().generate_samples(**generate_kwargs)
 
     def _generate_vllm(self, dataloader_iter, num_prompts: int, dynamic_filtering, **generate_kwargs):
         """As upstream (samples_generator.py:138-200), but a prompt that failed is replaced like a filtered one."""

@@ -207,7 +207,7 @@ class Trainer(_Training, _Sync):
     def init_checkpoint_states(self) -> dict[str, Any]:
         """As of every trainer; sampling goes on from there too."""
         states = super().init_checkpoint_states()
-        self.samples_generator.step = states["global_step"]
+        self.samples_generator.step, self.samples_generator.episode = states["global_step"], states["episode"]
         return states
 
     def fit(self, global_step: int = 0) -> None:
@@ -254,6 +254,7 @@ class AsyncGenerator(_AsyncGeneration):
 
     def fit(self, episode: int, total_consumed_prompts: int) -> None:
         """Generates; a fresh run is evaluated first."""
+        self.samples_generator.episode = episode
         if self.eval_dataloader and self.options.run.evaluate_first and total_consumed_prompts == 0:
             # An evaluation result gives one slot token back to the trainer, so one has to be taken first.
             self.rollout_slots.get(block=True)

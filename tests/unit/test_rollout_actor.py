@@ -216,3 +216,14 @@ def test_with_deterministic_sampling_rollouts_keep_the_order_of_the_data_and_hav
     (first, expected), prompts, (second, one), replacement = sent
     assert (expected, prompts, one, replacement) == (4, [0, 1, 2, 3], 1, [4])
     assert first != second and rounds(5)[1] == sent and rounds(6)[1][0][0] != first
+
+
+def test_the_order_of_the_data_is_the_seeds_and_the_episodes(rows, monkeypatch):
+    drawn = []
+    upstream = samples_generator.SamplesGenerator
+    monkeypatch.setattr(upstream, "generate_samples", lambda self, **_: drawn.append(torch.rand(1).item()))
+    for seed, episode in ((1, 0), (1, 0), (1, 1), (2, 0)):
+        ours, _, _ = rows(1)
+        ours.args.train.seed, ours.episode = seed, episode
+        ours.generate_samples()
+    assert drawn[0] == drawn[1] and len(set(drawn)) == 3
