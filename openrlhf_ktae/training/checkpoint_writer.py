@@ -5,8 +5,6 @@ OpenRLHF deletes old checkpoints first and then writes the new one under its fin
 """
 
 import errno
-import functools
-import os
 import random
 import shutil
 from pathlib import Path
@@ -23,12 +21,6 @@ _OPTIMIZER_BYTES = 12
 """Of a parameter in mixed-precision Adam: a copy of the weight and two moments in float32."""
 
 
-def adopt(strategy: Any) -> None:
-    """Makes a worker's DeepspeedStrategy write and read checkpoints as this module does."""
-    strategy.save_ckpt = functools.partial(save, strategy)
-    strategy.load_ckpt = functools.partial(_load, strategy.load_ckpt, strategy.get_rank)
-
-
 def save(
     strategy: Any,
     engine: Any,
@@ -36,11 +28,10 @@ def save(
     tag: str,
     max_num: int,
     max_mem: int,
-    client_state: dict[str, Any] | None = None,
-    metric_value: float | None = None,
-    metric_key: str | None = None,
+    client_state: dict[str, Any],
+    metric: tuple[float | None, str | None],
 ) -> None:
-    """Stands in for ``DeepspeedStrategy.save_ckpt``: same arguments, called by every rank.
+    """Stands in for ``DeepspeedStrategy.save_ckpt``, called by every rank; ``metric``: value and name.
 
     Raises:
         OSError: the disk has no room for it; nothing that was there before is touched.
@@ -53,14 +44,14 @@ def save(
         require_room(folder, _bytes_needed(engine, folder))
     barrier()
     try:
-        engine.save_checkpoint(save_dir, tag=part.name, client_state=client_state or {}, save_latest=False)
+        engine.save_checkpoint(save_dir, tag=part.name, client_state=client_state, save_latest=False)
         torch.save(random_states(), part / _random_file(strategy.get_rank()))
     except (RuntimeError, OSError) as error:
         _raise_if_full(error, folder, part)
         raise
     barrier()
     if strategy.is_rank_0():
-        strategy._write_ckpt_metric(part, metric_value, metric_key=metric_key)
+        strategy._write_ckpt_metric(part, *metric)
         write_manifest(part, step=Checkpoint(folder / tag).step, written_at=now())
         take_its_name(part)
         point_latest_at(folder / tag)
@@ -148,13 +139,11 @@ def restore_random_states(states: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all(states["cuda"])
 
 
-def _load(upstream: Any, get_rank: Any, engine: Any, load_dir: str, *args: Any, **kwargs: Any) -> Any:
-    """Upstream's load, then the rank's random states, where the checkpoint has them."""
-    path, states = upstream(engine, load_dir, *args, **kwargs)
-    file = os.path.join(path, _random_file(get_rank())) if path and os.path.isdir(path) else ""
-    if os.path.isfile(file):
+def restore_from(path: str, rank: int) -> None:
+    """Puts back the random states that a rank saved with a checkpoint, where it has them."""
+    file = Path(path).parent / _random_file(rank) if Path(path).is_file() else Path(path) / _random_file(rank)
+    if file.is_file():
         restore_random_states(torch.load(file, weights_only=False))
-    return path, states
 
 
 def _random_file(rank: int) -> str:

@@ -30,7 +30,7 @@ class Override:
     module: str
     name: str
     ours: str
-    """``module:class``, made with the keyword argument ``options`` beside upstream's arguments."""
+    """``module:name``; what can be called gets the keyword argument ``options`` beside upstream's arguments."""
     upstream: str
     """Where OpenRLHF 0.11.2 looks the name up."""
     is_actor: bool = False
@@ -68,6 +68,8 @@ OVERRIDES = (
              f"{_OURS}.minibatches:random_minibatches", "trainer/ppo_trainer.py:231"),
     Override("policy", "openrlhf.trainer.ray.ppo_actor", "ActorPPOTrainer", f"{_OURS}.policy_actor:PolicyTrainer",
              "trainer/ray/ppo_actor.py:585"),
+    Override("policy", "openrlhf.trainer.ray.ppo_actor", "socket", f"{_OURS}.ports:HELD_PORTS",
+             "trainer/ray/ppo_actor.py:119"),
 )  # fmt: skip
 
 
@@ -77,8 +79,11 @@ def install(process: Process, options: TrainingOptions) -> None:
         if override.process == process:
             module, _, name = override.ours.partition(":")
             ours = getattr(importlib.import_module(module), name)
-            made = OverriddenActor(ours, options) if override.is_actor else functools.partial(ours, options=options)
-            setattr(importlib.import_module(override.module), override.name, made)
+            if override.is_actor:
+                ours = OverriddenActor(ours, options)
+            elif callable(ours):
+                ours = functools.partial(ours, options=options)
+            setattr(importlib.import_module(override.module), override.name, ours)
 
 
 def plain_class(actor_class: Any) -> Any:

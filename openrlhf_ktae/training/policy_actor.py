@@ -11,9 +11,9 @@ from openrlhf.utils.loss_utils import get_loss_batch_info
 
 from openrlhf_ktae.losses.loss import LossInputs, LossResult, PolicyLoss
 from openrlhf_ktae.plugins import section_of
-from openrlhf_ktae.training import checkpoint_writer, guards, overrides
+from openrlhf_ktae.training import guards, overrides
 from openrlhf_ktae.training.options import TrainingOptions
-from openrlhf_ktae.training.ports import HeldPorts, hold_port
+from openrlhf_ktae.training.ports import hold_port
 
 _SUMS_OVER_TOKENS = ("policy_loss", "entropy_loss", "kl")
 """Metrics that are a sum over the tokens of a pass, divided by all tokens (ppo_actor.py:255-295)."""
@@ -83,15 +83,6 @@ class PolicyTrainer(ppo_actor.ActorPPOTrainer):
         if name != "openrlhf":
             self.actor_loss_fn = LossInSeat(section_of(name), self.loss, self.actor_loss_fn)
 
-    def _init_vllm_sync_group(self, backend: str) -> None:
-        """As upstream, on a port that no other run takes (ppo_actor.py:119 looks for a free one)."""
-        sockets = ppo_actor.socket
-        ppo_actor.socket = HeldPorts  # pyright: ignore[reportAttributeAccessIssue]
-        try:
-            super()._init_vllm_sync_group(backend)
-        finally:
-            ppo_actor.socket = sockets
-
     def ppo_train(self, kl_ctl: float) -> dict[str, float]:
         """Upstream's pass over the rollouts, as often as the loss asks."""
         passes = []
@@ -144,7 +135,6 @@ class PolicyActor(_PolicyActor):
 
     def init_model_from_pretrained(self, strategy, pretrain, max_steps=None, vllm_engines=None):
         """As upstream; the learning-rate schedule spans all passes."""
-        checkpoint_writer.adopt(strategy)
         steps = None if max_steps is None else max_steps * self.options.policy_loss().passes
         return super().init_model_from_pretrained(strategy, pretrain, steps, vllm_engines)
 

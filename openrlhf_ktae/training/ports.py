@@ -10,6 +10,7 @@ import random
 import socket
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 _PORTS = range(20000, 60000)
 _held: list[socket.socket] = []
@@ -44,16 +45,9 @@ def _given_away_by_the_kernel() -> range:
     return range(int(first), int(last) + 1)
 
 
-class HeldPorts:
-    """Stands for the ``socket`` module where upstream only looks for a free port: bind, then ask for the number."""
-
-    @staticmethod
-    def socket() -> "_HeldSocket":
-        """A socket whose address has a port that is held."""
-        return _HeldSocket()
-
-
 class _HeldSocket:
+    """A socket whose address has a port that is held."""
+
     def __enter__(self) -> "_HeldSocket":
         return self
 
@@ -65,3 +59,7 @@ class _HeldSocket:
 
     def getsockname(self) -> tuple[str, int]:
         return self._address
+
+
+HELD_PORTS = SimpleNamespace(socket=_HeldSocket)
+"""Stands for the ``socket`` module where upstream only looks for a free port: bind, then ask for the number."""

@@ -1,9 +1,10 @@
-"""OpenRLHF's DeepSpeed strategy, with gradients that add up over the micro batches of an update."""
+"""OpenRLHF's DeepSpeed strategy: gradients add up over the micro batches of an update, checkpoints are whole."""
 
 from typing import Any
 
 from openrlhf.utils.deepspeed import DeepspeedStrategy
 
+from openrlhf_ktae.training import checkpoint_writer
 from openrlhf_ktae.training.options import TrainingOptions
 
 
@@ -25,3 +26,18 @@ class Strategy(DeepspeedStrategy):
         if self.use_dynamic_batch:
             config["managed_gradient_accumulation"] = False
         return config
+
+    def save_ckpt(
+        self, model, save_dir, tag=None, max_num=3, max_mem=1000, client_state=None, save_latest=True,
+        metric_value=None, metric_key=None,
+    ) -> None:  # fmt: skip
+        """A checkpoint that is whole or absent."""
+        metric = (metric_value, metric_key)
+        checkpoint_writer.save(self, model, save_dir, str(tag), max_num, max_mem, client_state or {}, metric)
+
+    def load_ckpt(self, model, load_dir, *args: Any, **kwargs: Any) -> Any:
+        """As upstream, and the states of this worker's random generators."""
+        path, states = super().load_ckpt(model, load_dir, *args, **kwargs)
+        if path:
+            checkpoint_writer.restore_from(path, self.get_rank())
+        return path, states

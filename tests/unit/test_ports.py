@@ -4,7 +4,7 @@ import socket
 import subprocess
 import sys
 
-from openrlhf_ktae.training.ports import HeldPorts, hold_port
+from openrlhf_ktae.training.ports import HELD_PORTS, hold_port
 
 PROCESSES, PORTS = 10, 20
 
@@ -40,6 +40,6 @@ def test_a_port_that_listens_is_not_given(monkeypatch):
 
 
 def test_what_upstream_asks_for_is_a_held_port():
-    with HeldPorts.socket() as sock:
+    with HELD_PORTS.socket() as sock:
         sock.bind(("", 0))
         assert sock.getsockname()[1] not in range(32768, 61000)
