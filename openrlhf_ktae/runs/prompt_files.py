@@ -41,6 +41,8 @@ def check_prompt_files(
         try:
             rows = read_rows(path)
             _check_rows(path, rows, args, decode_label)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{option}: {path} is not UTF-8: {error}") from None
         except ValueError as error:
             raise ValueError(f"{option}: {error}") from None
         first = first or rows[0]

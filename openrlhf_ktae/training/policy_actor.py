@@ -111,7 +111,7 @@ class PolicyTrainer(ppo_actor.ActorPPOTrainer):
         mask: Any = self.loss.pass_mask(self._pass, experience.action_log_probs, every_token).to(every_token.dtype)
         experience.action_mask = mask
         kl_ctl = 0.0 if self.loss.includes_kl else kl_ctl
-        status = super().training_step(experience, kl_ctl, step, loss_batch_info)
+        status: dict[str, Any] = super().training_step(experience, kl_ctl, step, loss_batch_info)
         status["num_action_tokens"] = float(every_token.sum())
         if not mask.any():  # upstream's means over the tokens of the pass are 0 / 0 then
             status["metrics"] = {k: _without_nan(value) for k, value in status["metrics"].items()}

@@ -167,9 +167,9 @@ def test_local_paths_are_absolute_for_workers_elsewhere(check, assets, monkeypat
     assert json.loads(Path(args.data.prompt_dataset).read_text().splitlines()[0])["datasource"] == "arithmetic"
 
 
-def test_a_row_that_is_not_utf_8_is_named(check, assets, tmp_path):
+def test_a_file_that_is_not_utf_8_is_named(check, assets, tmp_path):
     path = tmp_path / "latin.jsonl"
     good = (assets / "train.jsonl").read_bytes()
     path.write_bytes(good + '{"input": "caf\u00e9"}'.encode("latin-1") + b"\n")
-    with pytest.raises(PreflightError, match=r"latin\.jsonl line 41 is not UTF-8"):
+    with pytest.raises(ValueError, match=r"latin\.jsonl is not UTF-8"):
         check(f"data.prompt_dataset={path}")
