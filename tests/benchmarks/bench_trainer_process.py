@@ -18,7 +18,7 @@ from typing import Annotated, Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT)]
 os.environ["PYTHONPATH"] = os.pathsep.join([*sys.path[:2], os.environ.get("PYTHONPATH", "")])
-os.environ |= {"RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1", "TOKENIZERS_PARALLELISM": "false"}
+os.environ |= {"RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1", "TOKENIZERS_PARALLELISM": "false", "NUMBA_NUM_THREADS": "1"}
 
 from openrlhf_ktae.training import cpu  # noqa: E402
 
@@ -159,7 +159,7 @@ class TrainerProcess:
 
     def log_bytes(self) -> int:
         """Size of the rollout log of the last logged step, once it is complete."""
-        getattr(self._trainer, "finish_log", lambda: None)()
+        self._trainer._rollout_log.finish()
         newest = max(path.name[:10] for path in self._folder.glob("rollouts/*.parquet"))
         return sum(path.stat().st_size for path in self._folder.glob(f"rollouts/{newest}*"))
 
