@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from plotly.offline import get_plotlyjs
 
 from openrlhf_ktae.config import KEY_TOKEN_SHARE
@@ -19,10 +18,15 @@ from openrlhf_ktae.report.groups import GroupSummary, list_groups, read_groups
 from openrlhf_ktae.report.run_folder import Run
 
 SCRIPTS = ("start.js", "curves.js", "maps.js", "tokens.js", "views.js")
-CANDIDATE_BYTES = 64_000_000
-"""Uncompressed bytes of rollouts read per run, spread over its steps; the rest is left out without being encoded."""
+MOST_OF_A_STEP = 64
+"""Groups of one step that may be shown; larger steps are judged by their most evenly split ones."""
+TOO_LARGE_IN_A_ROW = 4
+"""After so many groups that do not fit any more, the page is full."""
 BYTES_AROUND_GROUP = 300
 """At most what a group's element and its entry in the index take beside its data."""
+
+UNREADABLE = (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError)
+"""What a damaged file raises."""
 
 
 @dataclass(frozen=True)
@@ -86,40 +90,54 @@ def select_groups(runs: Sequence[Run], budget: int, wanted: Sequence[tuple[int, 
     """Groups to embed within `budget` bytes: those in `wanted` (step, group) always, then the best of every step.
 
     The best of a step is the most evenly split group; steps take turns, the last step first, so that a long run is
-    covered from end to end before any step shows a second group.
+    covered from end to end before any step shows a second group. Only these are read.
     """
     notes: dict[int, list[str]] = {}
-    total = 0
-    turns: list[tuple[int, int, EmbeddedGroup]] = []
+    total, turns = 0, []
     for i, run in enumerate(runs):
         for turn, step in enumerate(_spread(sorted(run.rollout_files))):
             try:
                 summaries = list_groups(step, run.rollout_files[step])
-                total += len(summaries)
-                asked = {group for s, group in wanted if s == step}
-                allowed = (
-                    CANDIDATE_BYTES / len(run.rollout_files) / _bytes_per_group(run.rollout_files[step], len(summaries))
-                )
-                best = sorted(summaries, key=lambda s: (s.group not in asked, s.interest))[
-                    : max(1, int(allowed)) + len(asked)
-                ]
-                views = read_groups(run.rollout_files[step], run.token_files.get(step), [s.group for s in best])
-            except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
-                message = (str(error).splitlines() or ["no message"])[0][:90]
-                notes.setdefault(i, []).append(f"rollouts/step_{step:05d}.parquet is damaged ({message}): left out.")
+            except UNREADABLE as error:
+                _note_damage(notes, i, step, error)
                 continue
-            for place, summary in enumerate(best):
-                view = views[summary.group]
-                group = EmbeddedGroup(i, summary, view["prompt"], key_share(view, run.scale), pack(view))
-                turns.append((-1 if summary.group in asked else place, turn, group))
-    chosen, used = [], 0
-    for place, _, group in sorted(turns, key=lambda item: item[:2]):
+            total += len(summaries)
+            asked = {group for s, group in wanted if s == step}
+            best = sorted(summaries, key=lambda s: (s.group not in asked, s.interest))
+            turns += [
+                (-1 if summary.group in asked else place, turn, i, summary)
+                for place, summary in enumerate(best[: MOST_OF_A_STEP + len(asked)])
+            ]
+    chosen, used, too_large, damaged = [], 0, 0, set()
+    for place, _, i, summary in sorted(turns, key=lambda item: item[:3]):
+        if (i, summary.step) in damaged or (place >= 0 and too_large == TOO_LARGE_IN_A_ROW):
+            continue
+        try:
+            group = _embed(runs[i], i, summary)
+        except UNREADABLE as error:
+            _note_damage(notes, i, summary.step, error)
+            damaged.add((i, summary.step))
+            continue
         size = len(group.packed) + BYTES_AROUND_GROUP
-        if place < 0 or used + size <= budget:
+        fits = place < 0 or used + size <= budget
+        too_large = 0 if fits else too_large + 1
+        if fits:
             chosen.append(group)
             used += size
+    chosen = [group for group in chosen if (group.run, group.summary.step) not in damaged]
     chosen.sort(key=lambda g: (g.run, g.summary.step, g.summary.group))
     return Selection(chosen, total, notes)
+
+
+def _embed(run: Run, number: int, summary: GroupSummary) -> EmbeddedGroup:
+    step = summary.step
+    view = read_groups(run.rollout_files[step], run.token_files.get(step), [summary.group])[summary.group]
+    return EmbeddedGroup(number, summary, view["prompt"], key_share(view, run.scale), pack(view))
+
+
+def _note_damage(notes: dict[int, list[str]], run: int, step: int, error: Exception) -> None:
+    message = (str(error).splitlines() or ["no message"])[0][:90]
+    notes.setdefault(run, []).append(f"rollouts/step_{step:05d}.parquet is damaged ({message}): left out.")
 
 
 def key_share(view: dict[str, Any], scale: float) -> float:
@@ -127,12 +145,6 @@ def key_share(view: dict[str, Any], scale: float) -> float:
     value = view["statistics"]["value"]
     tokens = [t for rollout in view["rollouts"] for t in rollout["tokens"]]
     return round(sum(abs(value[t] or 0.0) > KEY_TOKEN_SHARE * scale for t in tokens) / max(1, len(tokens)), 3)
-
-
-def _bytes_per_group(rollout_file: Path, groups: int) -> float:
-    metadata = pq.read_metadata(rollout_file)
-    size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
-    return max(1.0, size / max(1, groups))
 
 
 def _spread(steps: list[int]) -> list[int]:

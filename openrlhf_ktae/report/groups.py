@@ -113,7 +113,8 @@ def encode_group(rows: list[Row], statistics: list[Row], texts: Mapping[int, str
     order = [token for token, _ in occurrences.most_common()]
     position = {token: i for i, token in enumerate(order)}
     known = {row["token_id"]: row for row in (statistics or _count(rows))}
-    columns = {name: [_short(known.get(token, {}).get(name)) for token in order] for name in STATISTICS}
+    of_tokens = [known.get(token, {}) for token in order]
+    columns = {name: [_short(row.get(name)) for row in of_tokens] for name in STATISTICS}
     return {
         "prompt": str(rows[0].get("prompt") or ""),
         "label": str(rows[0].get("label") or ""),

@@ -23,7 +23,7 @@ from openrlhf_ktae.report.bundle import (
 from openrlhf_ktae.report.curves import curve_panels
 from openrlhf_ktae.report.groups import VALUE_BOUNDS, find_wanted
 from openrlhf_ktae.report.health import check_health
-from openrlhf_ktae.report.overview import overview
+from openrlhf_ktae.report.overview import overview, shown_steps
 from openrlhf_ktae.report.run_folder import Run, input_times, read_run
 from openrlhf_ktae.report.seed_groups import find_cohorts, run_labels
 from openrlhf_ktae.report.summary import describe
@@ -125,6 +125,12 @@ def watch(
 def _overview(run: Run, notes: list[str]) -> dict[str, Any]:
     """The run's overview; without its token part, and with a note, where a token file turns out to be damaged."""
     try:
+        shown = shown_steps(run)
+        if len(shown) < len(run.token_files):
+            notes.append(
+                f"The tokens over the run are those of {len(shown)} of {len(run.token_files)} logged steps, evenly "
+                f"spread: {', '.join(map(str, shown))}."
+            )
         return overview(run)
     except (pa.ArrowInvalid, OSError, KeyError, TypeError) as error:
         message = (str(error).splitlines() or ["no message"])[0][:90]

@@ -15,12 +15,12 @@ from report_runs import HOSTILE, write_run
 
 from openrlhf_ktae.advantage import KtaeConfig
 from openrlhf_ktae.intervals import wilson_interval
-from openrlhf_ktae.report import write_report
+from openrlhf_ktae.report import bundle, overview, write_report
 from openrlhf_ktae.report.bundle import pack, select_groups
 from openrlhf_ktae.report.curves import cohort_series, curve_panels
 from openrlhf_ktae.report.groups import list_groups, read_groups
 from openrlhf_ktae.report.health import check_health
-from openrlhf_ktae.report.overview import group_shares, token_histories, top_run_tokens
+from openrlhf_ktae.report.overview import group_shares, shown_steps, token_histories, top_run_tokens
 from openrlhf_ktae.report.page import write_page
 from openrlhf_ktae.report.run_folder import read_run
 from openrlhf_ktae.report.seed_groups import find_cohorts, run_labels
@@ -345,3 +345,25 @@ def test_a_short_run_is_not_said_to_have_more_steps_than_it_has(tmp_path):
 def test_silent_run_is_named(tmp_path):
     run = read_run(write_run(tmp_path / "run", steps=4, rollout_steps=(), status="running"))
     assert check_health(run)[0].title == "The run has gone silent"
+
+
+def test_only_groups_that_the_page_has_room_for_are_read(folder, monkeypatch):
+    read = []
+    monkeypatch.setattr(bundle, "read_groups", lambda *args: read.append(args[2]) or read_groups(*args))
+    whole = select_groups([read_run(folder)], 10**9)
+    assert len(read) == len(whole.groups) == whole.total == 6
+    read.clear()
+    room = max(len(group.packed) for group in whole.groups) + bundle.BYTES_AROUND_GROUP
+    few = select_groups([read_run(folder)], room)
+    assert len(few.groups) == 1 and few.groups[0].summary.step == 20 and few.total == 6
+    assert len(read) <= 1 + bundle.TOO_LARGE_IN_A_ROW
+
+
+def test_tokens_of_a_long_run_come_from_steps_spread_over_it_and_the_page_says_so(monkeypatch, tmp_path):
+    folder = write_run(tmp_path, steps=6, rollout_steps=(1, 3, 4, 6), groups=1, size=4, tokens=40)
+    run = read_run(folder)
+    assert shown_steps(run) == [1, 3, 4, 6]
+    monkeypatch.setattr(overview, "ROWS", 1)
+    assert shown_steps(run) == [1, 6] and set(token_histories(run).by_step) == {1, 6}
+    page = write_report([folder]).read_text()
+    assert "those of 2 of 4 logged steps, evenly spread: 1, 6." in page
