@@ -112,6 +112,9 @@ class RunOptions(Options):
     """Share of a step's prompts that may fail (no reward, no room, no grade) and be replaced by the next ones; more end
     the run. One prompt may always fail, unless this is 0."""
 
+    trust_remote_code: bool = False
+    """Run Python code that a model folder or hub model brings (``auto_map``); without, such a model is refused."""
+
     deterministic_sampling: bool = False
     """Sample with a seed per step and prompt, in batches that do not depend on timing: a resumed run repeats the
     unbroken one bit for bit. For synchronous training; costs waiting for the slowest prompt where groups are

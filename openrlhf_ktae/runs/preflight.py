@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import json
 import os
 import traceback
 from collections.abc import Iterator
@@ -46,6 +47,8 @@ def preflight(config: RunConfig, run_dir: Path) -> SimpleNamespace:
             "flash-attn (bash scripts/setup.sh --gpu --flash-attn)"
         )
     check_model("actor.model_name_or_path", args.actor.model_name_or_path)
+    if not config.run.trust_remote_code:
+        check_model_code(args.actor.model_name_or_path)
     decode_label = config.make_task().decode_label if uses_our_verifier(args) else None
     first_row = check_prompt_files("data.prompt_dataset", args.data.prompt_dataset, args, decode_label)
     if args.eval.dataset:
@@ -166,6 +169,19 @@ def check_model(option: str, name: str | None) -> None:
         raise PreflightError(f"{option}: {name} is no model folder (looked in {Path.cwd()})")
     if problem := hub_problem(name):
         raise PreflightError(f"{option}: {name} is no folder (looked in {Path.cwd()}), and {problem}")
+
+
+def check_model_code(name: str) -> None:
+    """Refuses a model that brings Python code: OpenRLHF and vLLM would run it (``trust_remote_code=True`` is theirs)."""
+    from transformers.utils import cached_file
+
+    for file in ("config.json", "tokenizer_config.json", "processor_config.json"):
+        found = cached_file(name, file, _raise_exceptions_for_missing_entries=False)
+        if found and json.loads(Path(found).read_text(encoding="utf-8")).get("auto_map"):
+            raise PreflightError(
+                f"actor.model_name_or_path: {name} brings code of its own ({file}: auto_map), which would run on every "
+                "node; read it, then set run.trust_remote_code=true"
+            )
 
 
 def uses_our_verifier(args: SimpleNamespace) -> bool:

@@ -11,6 +11,19 @@ from openrlhf_ktae.checkpoints import checkpoint_folder, list_checkpoints
 
 pytestmark = pytest.mark.ray
 
+LOSS = """
+from openrlhf_ktae.losses.loss import LossResult, PolicyLoss
+
+
+class Loss(PolicyLoss):
+    calls = 0
+
+    def loss(self, inputs):
+        self.calls += 1
+        scale = 1.0 if self.calls <= 8 else float("nan")
+        return LossResult(inputs.token_mean(-inputs.log_probs * inputs.advantages) * scale, {})
+"""
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
@@ -24,15 +37,18 @@ def train(runs, name, *changes):
 
 
 def test_weights_that_are_not_finite_never_reach_vllm(runs):
-    done, folder, run = train(runs, "infinite", "actor.adam.lr=1.0e+38", "algo.kl.init_coef=0")
+    """From the third step on (four micro-batches each) the loss is NaN, and with it gradient and weights."""
+    loss = runs.folder / "nan_loss.py"
+    loss.write_text(LOSS)
+    done, folder, run = train(runs, "infinite", f"policy_loss.name={loss}", "algo.kl.init_coef=0")
     assert done.returncode == 1 and run["status"] == "failed" and run["restarts"] == []
-    assert "finite; stopped before the weights went to vLLM" in run["reason"]
     failed = len(steps(folder)) + 1
-    assert f"step {failed}:" in run["reason"]
+    assert failed > 1 and f"step {failed}:" in run["reason"]
+    assert "finite; stopped before the weights went to vLLM" in run["reason"]
     rows = pq.read_table(folder.rollouts / f"step_{failed:05d}.parquet").to_pylist()
     assert len(rows) == 32 and all(math.isfinite(number) for row in rows for number in row["log_prob"])
     kept = list_checkpoints(checkpoint_folder(folder))
-    assert all(checkpoint.problem() is None and checkpoint.step < failed for checkpoint in kept)
+    assert kept[-1].step == failed - 1 and all(checkpoint.problem() is None for checkpoint in kept)
 
 
 def test_a_collapsed_run_stops_and_keeps_the_checkpoint_from_before(runs):

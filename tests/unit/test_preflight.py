@@ -1,6 +1,7 @@
 """Runs that cannot work are refused with one sentence before any actor starts."""
 
 import json
+import shutil
 import os
 import re
 from pathlib import Path
@@ -173,3 +174,15 @@ def test_a_file_that_is_not_utf_8_is_named(check, assets, tmp_path):
     path.write_bytes(good + '{"input": "caf\u00e9"}'.encode("latin-1") + b"\n")
     with pytest.raises(ValueError, match=r"latin\.jsonl is not UTF-8"):
         check(f"data.prompt_dataset={path}")
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_code_that_a_model_brings_runs_only_on_request(check, assets, tmp_path, file):
+    model = tmp_path / "model"
+    shutil.copytree(assets / "model", model)
+    settings = json.loads((model / file).read_text()) | {"auto_map": {"AutoModel": "modeling_mine.Mine"}}
+    (model / file).write_text(json.dumps(settings))
+    (model / "modeling_mine.py").write_text("raise SystemExit('code of the model ran')")
+    with pytest.raises(PreflightError, match=rf"brings code of its own \({file}: auto_map\)"):
+        check(f"actor.model_name_or_path={model}")
+    check(f"actor.model_name_or_path={model}", "run.trust_remote_code=true")
