@@ -1,9 +1,9 @@
 """Runs that cannot work are refused with one sentence before any actor starts."""
 
 import json
-import shutil
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
