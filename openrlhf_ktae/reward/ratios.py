@@ -15,7 +15,9 @@ def read_ratio(text: str) -> list[str] | None:
     if ":" not in text and "to" not in text:
         return None
     terms, _ = split_top(text, _COLON)
-    return terms if 1 < len(terms) <= _MOST_TERMS and all(terms) else None
+    if not 1 < len(terms) <= _MOST_TERMS or not all(terms) or any(_COLON.search(term) for term in terms):
+        return None  # a colon within a term: brackets that do not close
+    return terms
 
 
 def compare_clocks(answer: str, gold: str) -> bool | None:
