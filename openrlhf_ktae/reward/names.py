@@ -6,7 +6,7 @@ is only taken off where the other side has none, or the same one.
 
 import re
 
-from openrlhf_ktae.reward.normalize import split_top
+from openrlhf_ktae.reward.normalize import split_top, unwrap
 
 _INDEX = r"(?:_\s*(?:\{[^{}]*\}|\\[A-Za-z]+|\w))?"
 _POINT = r"[A-Z](?:_\s*(?:\{\s*\w\s*\}|\w)|')*"
@@ -17,11 +17,12 @@ _MARK = r"(?:m\s*)?\\(?:overline|overrightarrow|widehat|overarc|wideparen|bar|ve
 _OBJECT = rf"(?:(?:{_MARK}\s*)+(?:\{{\s*(?:{_SEGMENT}|{_SYMBOL})\s*\}}|{_SEGMENT}|{_SYMBOL})|{_SEGMENT}|{_SYMBOL})"
 _VALUE_OF = (  # f(3), f^{-1}(x), P(A|B); with a sum inside only for letters that functions have: x(x+1) is a product
     rf"(?:[A-Za-z]|\\[a-z]+){_INDEX}(?:'+|\^\s*\{{\s*-\s*1\s*\}}|\^\s*\{{\s*\(\s*\d+\s*\)\s*\}})?"
-    r"\s*\((?:\s*-?\s*(?:\d+|[A-Za-z])(?:\s*[,|]\s*-?\s*(?:\d+|[A-Za-z]))*\s*)\)|[fghFGHPEDW]\s*\([^()]{1,40}\)"
+    r"\s*\((?:\s*-?\s*(?:\d+|[A-Za-z])(?:\s*[,|]\s*-?\s*(?:\d+|[A-Za-z]))*\s*)\)|[fghFGHPEDW]\s*\((?:[^()]|\([^()]{0,20}\)){1,40}\)"
+    r"|\\mathbb\s*\{\s*[EPD]\s*\}\s*[\[(][^][()]{1,20}[\])]"
 )
 _OF_AN_ANGLE = (
     r"\\(?:sin|cos|tan|cot|sec|csc|arg|max|min|Re|Im|dim|det|deg)\s*(?:\^\s*\{?\s*\d\s*\}?\s*)?"
-    rf"(?:\(?\s*{_OBJECT}\s*\)?)?"
+    rf"(?:\(?\s*{_OBJECT}\s*\)?|[fgh]\s*\(\s*[A-Za-z]\s*\))?"
 )
 _PLAIN_NAME = re.compile(rf"{_SYMBOL}(?:\s*{_LETTERS})?|\(\s*[A-Za-z]{_INDEX}(?:\s*,\s*[A-Za-z]{_INDEX})+\s*\)")
 _NAME = re.compile(
@@ -29,7 +30,7 @@ _NAME = re.compile(
 )
 _MODULUS = re.compile(r"\|[^|]+\|")
 _SQUARE = re.compile(r"\^\s*\{?\s*2\s*\}?$")
-_HAS_SEGMENT = re.compile(rf"{_POINT}\s*[A-Z]")
+_HAS_SEGMENT = re.compile(rf"{_POINT}\s*[A-Z]|[fghFGHP]\s*\(\s*-?\s*\d")
 _INFINITY = re.compile(r"[+-]?\s*\\infty")
 _NO_NAMES = {r"\pi", r"\emptyset", r"\infty", "e", "i"}
 _FRACTION = re.compile(r"\\frac\s*\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}\s*\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}")
@@ -67,7 +68,7 @@ def is_total(text: str, of_reference: bool) -> bool:
     """
     if len(text) > _LONGEST or not _TOTAL.fullmatch(text):
         return False
-    letters = set(re.findall(r"[A-Za-z]", _COMMAND.sub("", text)))
+    letters = set(re.findall(r"[A-Za-z](?:_\s*\{?\s*\w)?", _COMMAND.sub("", text)))
     return len(letters) >= 2 and not (of_reference and letters & _CURVE_LETTERS)
 
 
@@ -82,7 +83,8 @@ def same_name(name: str, other: str) -> bool:
         # S for S_{ABC}, V for V_max; a numbered name is another one. y for f(x).
         if long.startswith(short + "_") and not any(character.isdigit() for character in long[len(short) :]):
             return len(long) > len(short) + 2
-        if (short == "y" and re.fullmatch(r"[fgh]\(x\)", long)) or re.fullmatch(rf"{re.escape(short)}\([a-z]\)", long):
+        is_function = short[-1:] != "'" and re.fullmatch(rf"{re.escape(short)}\([a-z]\)", long)
+        if (short == "y" and re.fullmatch(r"[fgh]\(x\)", long)) or is_function:
             return True
     return False
 
@@ -111,7 +113,7 @@ def are_roots(names: list[str]) -> bool:
 
 def _is_single(text: str) -> bool:
     match = _NAME.fullmatch(text)
-    return match is not None and not _INFINITY.fullmatch(text) and text.count("|") in (0, 2)
+    return match is not None and not _INFINITY.fullmatch(text) and (text[0] != "|" or text.count("|") == 2)
 
 
 def _is_composed(text: str) -> bool:
@@ -124,7 +126,7 @@ def _is_composed(text: str) -> bool:
         if separator is _RATIO and ":" not in text and len(split_top(text, _TERM)[0]) > 1:
             continue  # x/a + y/b is a sum
         if 1 < len(parts) <= 6:
-            parts = [part.strip("() ") for part in parts]
+            parts = [unwrap(part, "(", ")") or part for part in parts]
             return all(map(_is_part, parts)) and (separator is _RATIO or _HAS_SEGMENT.search(text) is not None)
     return False
 

@@ -141,7 +141,7 @@ def _arbitrary(gold: str, letters: list[str]) -> list[str]:
     sides, _ = split_top(gold, _RELATION)
     is_added = any(only in top_terms(side) for side in sides)
     parameters = [letter for letter in others if letter not in _VARIABLES]
-    if only == "C" and is_added:
+    if only == "C" and (is_added or (len(sides) > 1 and _GROWTH.search(gold))):
         return [only]
     # Elsewhere a letter beside other parameters is one of them: ax^2 + bx + c, E = mc^2.
     return [only] if not parameters and (is_added or len(sides) > 1 or _GROWTH.search(gold)) else []

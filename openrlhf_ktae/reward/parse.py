@@ -50,6 +50,7 @@ _COMMA = re.compile(
 _RELATION = re.compile(r"(?:(?<![<>!])=|≤|≥|<|>|≠|∈|≈|≡)")
 _MINUS, _MEET = re.compile("∖"), re.compile("∩")
 _SET_EQUATION = re.compile(r"(?P<name>[A-Z](?:\s*[∪∩∖]\s*[A-Z])+)\s*=\s*(?P<value>[^=]+)")
+_POINT = re.compile(r"(?P<name>[A-Z]'?)\s*(?P<place>\(\s*[^(),A-Za-z]+(?:[,;][^(),A-Za-z]+){1,2}\))")
 _CONDITION = re.compile(r"\s*(?:&|‹[\s,]*(?:if|for|when|where|as)\s*›|,?\s+(?:if|for|when)\s+)\s*")
 _THOUSANDS = re.compile(r"(?:‹dollar›)?\s*[+-]?\s*\d{1,3}(?:,\d{3})+(?:\.\d+)?(?:\s*(?:%|°|‹[^›]*›|[A-Za-z ]+))?")
 _MATRIX = re.compile(
@@ -78,6 +79,8 @@ def parse(text: str, depth: int = 0) -> Node:
         return _matrix(matrix[1], depth)
     if r"\begin" in text:
         return Leaf(text)
+    if point := _POINT.fullmatch(text):  # A(2, 3)
+        return Relation((point["name"], point["place"]), ("=",))
     if equation := _SET_EQUATION.fullmatch(text):
         return Relation((equation["name"], equation["value"]), ("=",))
     parts, _ = split_top(text, _UNION)
@@ -159,7 +162,7 @@ def _renamed(item: Node, name: str) -> Node:
 
 def _system(content: str, depth: int) -> Node:
     """Equations that hold together, or the pieces of a function."""
-    rows = [row.strip(" ,;.") for row in _ROW_END.split(content) if row.strip(" ,;.")]
+    rows = [row.strip(" ,;.&") for row in _ROW_END.split(content) if row.strip(" ,;.&")]
     rows = [re.sub(r"&\s*(?=[=<>≤≥])|(?<=[=<>≤≥])\s*&", " ", row) for row in rows]  # aligned at its signs
     pieces = [split_top(row, _CONDITION)[0] for row in rows]
     if not any(len(piece) > 1 for piece in pieces):

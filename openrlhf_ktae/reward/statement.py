@@ -31,7 +31,7 @@ _BY_SET = re.compile(rf"(?:\s*[,;:(]|\s)\s*{_WORDS}{_LETTERS}\s*∈\s*{_SET}\s*\
 _BY_WORDS = re.compile(rf"(?:\s*[,;:(]|\s)\s*{_WORDS}{_LETTERS}\s+(?:is|are|being|-)?\s*{_KIND}\s*\)?$")
 _FOR_KIND = re.compile(rf"(?:\s*[,;:(]|\s)\s*(?:where|for|with)\s+{_KIND}\s+{_LETTERS}\s*\)?$")
 _FOR_ALL = re.compile(
-    r"(?:\s*[,;:(]|\s)\s*(?:for|where)\s+(?:all|any|every|each)\s+(?:(?:real|positive|integers?|numbers?|natural)\s+)*"
+    r"(?:\s*[,;:(]|\s)\s*(?:(?:for|where)\s+(?:all|any|every|each)\s+|\\forall(?![A-Za-z])\s*)(?:(?:real|positive|integers?|numbers?|natural)\s+)*"
     rf"(?P<letters>{_LETTER}(?:\s*,\s*{_LETTER})*)(?:\s*∈\s*{_SET})?\s*\)?$"
 )
 _BOUND_WORDS = {

@@ -5,6 +5,9 @@ import re
 from openrlhf_ktae.reward.normalize import split_top
 
 _SIGN = re.compile(r"[+-]")
+_MULTIPLE = re.compile(
+    r"(?P<factor>[^()+\s]+)\s*\((?P<sum>[^()]+)\)|\\frac\s*\{(?P<above>[^{}]+)\}\s*\{(?P<below>[^{}]+)\}"
+)
 _BOLD, _PLAIN = "⒤⒥⒦", "ijk"
 
 
@@ -21,6 +24,13 @@ def components(text: str, as_letters: bool = False) -> list[str] | None:
         if not as_letters or not any(letter in text for letter in "jk"):
             return None
         units = _PLAIN
+    if match := _MULTIPLE.fullmatch(text.strip()):
+        inner = components(match["sum"] or match["above"], as_letters)
+        if inner is None or any(unit in (match["factor"] or match["below"]) for unit in units):
+            return None
+        return [
+            f"({match['factor']})({one})" if match["sum"] else rf"\frac{{{one}}}{{{match['below']}}}" for one in inner
+        ]
     terms, signs = split_top(text, _SIGN)
     if not terms[0]:
         terms = terms[1:]

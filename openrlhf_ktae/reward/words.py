@@ -13,7 +13,8 @@ _NOTHING = re.compile(
     r"(?:no|not any) (?:such )?(?:real |integer |positive |rational |natural |valid |possible |other )*"
     r"(?:solutions?|roots?|values?|numbers?|integers?|triples?|pairs?|functions?|polynomials?|triangles?|primes?|[a-z])"
     r"(?: sets?)?(?: (?:exists?|exist|is possible|are possible|satisfy.*|for .*|in .*))?"
-    r"|(?:the )?(?:solution set is )?(?:the )?(?:empty|null) set|none|empty|no solution set"
+    r"|(?:the )?(?:solution set is )?(?:the )?(?:empty|null) set|none|no solution set"
+    r"|(?:the )?(?:solution set is )?empty|inconsistent"
 )
 _NO_LETTER = re.compile(r"no [a-z]")
 _SAME_WORDS = {
@@ -68,7 +69,7 @@ def read_words(text: str, is_text: bool) -> str | None:
     if verdict := _YES_OR_NO.fullmatch(inner):
         return verdict[1].lower()
     words = _OPENING.sub("", words)
-    words = _SAME_WORDS.get(words, words)
+    words = re.sub(r"\b(con|di)verg(?:es|ent|e)$", r"\1verges", _SAME_WORDS.get(words, words))
     names = _names(inner)
     return names or re.sub(r"[^a-z]", "", _NOUN.sub("", words))
 
@@ -95,6 +96,6 @@ def split_choice(text: str) -> tuple[str, str] | None:
 def _names(text: str) -> str | None:
     """Names of people or things joined by "and", whose order does not count."""
     parts = [part for part in re.split(r"\s*,\s*(?:and\s+)?|\s+and\s+", text.strip()) if part]
-    if len(parts) < 2 or not all(re.fullmatch(r"[A-Z][a-z'-]+(?: [A-Z][a-z'-]*)*", part) for part in parts):
+    if len(parts) < 2 or not all(re.fullmatch(r"[A-Z][a-z'-]*(?: [A-Z][a-z'-]*)*", part) for part in parts):
         return None
     return " ".join(sorted(parts)).lower()
