@@ -106,6 +106,8 @@ class Comparison:
         wanted = [tight(part) for part in gold.parts]
         if any(operators == gold.operators and [tight(part) for part in parts] == wanted for parts, operators in ways):
             return True
+        if "".join(answer.parts).count("'") != "".join(gold.parts).count("'"):
+            return False  # the engine reads f' as f
         if len(gold.operators) > 1 or {answer_operator, gold_operator} & {"∈", "≈", "≡"}:
             return False
         return any(

@@ -115,7 +115,10 @@ def _constants(answer: str, gold: str) -> Iterator[str]:
     if not arbitrary or len(arbitrary) > _MOST + 1:
         return
     letters = [letter for letter in ours if letter in arbitrary or letter in extra]
-    if len(letters) != len(arbitrary) or not _are_linear(answer, letters):
+    if len(letters) != len(arbitrary):
+        return
+    same_letter = [letter.lower() for letter in letters] == [letter.lower() for letter in arbitrary]
+    if not same_letter and not _are_linear(answer, letters):
         return
     if len(arbitrary) == 1 and arbitrary[0] not in ("k", "K", "A") and not _may_replace(letters[0], arbitrary[0], gold):
         return
@@ -131,14 +134,22 @@ def _arbitrary(gold: str, letters: list[str]) -> list[str]:
     numbered = [letter for letter in letters if _NUMBERED.fullmatch(letter) and letter[0] in "cCkK"]
     numbered = numbered or [letter for letter in letters if letter in ("c", "C")]
     others = [letter for letter in letters if letter not in numbered]
-    if not any(letter in _VARIABLES or letter == "\\theta" for letter in others) or not _are_linear(gold, numbered):
+    variables = {*_VARIABLES, "n"} if len(numbered) > 1 else _VARIABLES
+    sides, _ = split_top(gold, _RELATION)
+    if (
+        len(numbered) == 1
+        and len(sides) > 1
+        and set(others) <= _VARIABLES
+        and not re.search(rf"{numbered[0]}\s*\^", gold)
+    ):
+        return numbered if _TOKEN.findall(gold).count(numbered[0]) == 1 else []  # y = 1/(x + C)
+    if not any(letter in variables or letter == "\\theta" for letter in others) or not _are_linear(gold, numbered):
         return []
     if len(numbered) > 1 or (numbered and "_" in numbered[0]):
         return numbered
     (only,) = numbered or ("",)
     if not only or {"A", "B"} & set(others):
         return []
-    sides, _ = split_top(gold, _RELATION)
     is_added = any(only in top_terms(side) for side in sides)
     parameters = [letter for letter in others if letter not in _VARIABLES]
     if only == "C" and (is_added or (len(sides) > 1 and _GROWTH.search(gold))):

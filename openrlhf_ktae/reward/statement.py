@@ -80,6 +80,12 @@ def read_statement(text: str) -> Statement:
     inner = unwrap(text, "⦃", "⦄")
     if inner is not None and (match := _BUILDER.fullmatch(inner.strip())) and match["set"] in (None, "R"):
         text = _value(match["condition"], parameters)
+    elif inner is not None and re.search("[|:]", inner):  # {2k : k ∈ Z}
+        introduced: dict[str, str] = {}
+        body = _value(re.sub("[|:]", ",", inner, count=1), introduced)
+        if introduced:
+            text = body
+            parameters.update(introduced)
     return Statement(text, parameters)
 
 

@@ -179,6 +179,8 @@ def _unit(pieces: list[tuple[str, int]], known: bool) -> Unit:
     for unit, power in pieces:
         if unit in _TABLE and abs(power) <= 9:
             measure, one, _ = _TABLE[unit]
-            powers[measure] = powers.get(measure, 0) + power
+            # A litre is a cubic decimetre.
+            measure, dimension, one = ("length", 3, Fraction(one) / 1000) if measure == "volume" else (measure, 1, one)
+            powers[measure] = powers.get(measure, 0) + power * dimension
             size *= Fraction(one) ** power
     return Unit(name, known, tuple(sorted(powers.items())), size)

@@ -61,9 +61,8 @@ def _order(text: str, rng: random.Random) -> str | None:
     if not places or text[: places[0].start()].rstrip().endswith((r"\binom", "f", "P", "max", "min", "gcd", "in")):
         return None
     match = rng.choice(places)
-    if re.sub(r"\s", "", f"({match[2]},{match[1]}") in re.sub(r"\s", "", text) or text[
-        match.end() :
-    ].lstrip().startswith("="):
+    swapped = re.sub(r"\s", "", f"({match[2]},{match[1]}")
+    if swapped in re.sub(r"\s", "", text) or text[match.end() :].lstrip().startswith(("=", "\\in")):
         return None  # the other point is there as well, or names say what is what
     return f"{text[: match.start()]}({match[2]},{match[1]}{match[3] or ''}){text[match.end() :]}"
 

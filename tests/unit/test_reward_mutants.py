@@ -17,7 +17,7 @@ def test_mutants_are_different_and_of_every_kind() -> None:
     made = list(mutants(RIGHT, COUNT, seed=1))
     assert len({(mutant, gold) for _, mutant, gold, _ in made}) == len(made) == COUNT
     counts = Counter(kind for kind, *_ in made)
-    assert all(counts[kind] >= 10 for kind in MUTATIONS), counts
+    assert all(counts[kind] >= 5 for kind in MUTATIONS), counts
     assert all(mutant != answer for _, mutant, _, answer in made)
 
 
