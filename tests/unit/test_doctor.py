@@ -112,3 +112,11 @@ def test_too_few_gpus_on_this_machine_are_named(monkeypatch):
     monkeypatch.setattr(doctor, "gpus_here", lambda: [H100] * 64)
     found = next(finding for finding in doctor.recipe_findings(config) if finding.what == "GPUs")
     assert "this machine" not in found.found and found.verdict == "ok"
+
+
+def test_what_sleeps_in_a_node_is_counted():
+    # The published 7B run: 16 bytes a parameter of the policy's states, and the weights of eight engines: 243 GB.
+    assert doctor.host_memory(arguments(), 7_600_000_000) == pytest.approx(16 * 7.6e9 + 8 * 2 * 7.6e9)
+    # Two nodes share the policy's states and hold eight engines each.
+    two = arguments("actor.num_nodes=2", "ref.num_nodes=2", "vllm.num_engines=16")
+    assert doctor.host_memory(two, 7_600_000_000) == pytest.approx(8 * 7.6e9 + 8 * 2 * 7.6e9)

@@ -141,3 +141,12 @@ def test_the_gpu_lock_is_what_the_gpu_requirements_resolve_to(tmp_path):
         pytest.skip("the package index cannot be reached")
     assert done.returncode == 0, done.stderr
     assert pins(str(lock)) == pins("requirements-gpu.txt"), "run `bash scripts/setup.sh --lock`"
+
+
+def test_the_gpu_check_of_a_slurm_job_names_its_file_by_the_job(clone):
+    shutil.copy(ROOT / "scripts" / "gpu_check.sh", clone / "scripts" / "gpu_check.sh")
+    program(clone / ".venv/bin/openrlhf-ktae", f'echo "$*" > {clone}/asked')
+    environment = os.environ | {"SLURM_SUBMIT_DIR": str(clone), "SLURM_JOB_ID": "17"}
+    script = str(clone / "scripts" / "gpu_check.sh")
+    subprocess.run(["bash", script, "--only", "kernel"], env=environment, check=True, timeout=30)
+    assert (clone / "asked").read_text() == "doctor --gpu --output gpu_check-17.json --only kernel\n"
