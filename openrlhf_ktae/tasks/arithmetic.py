@@ -7,7 +7,7 @@ A problem is a chain of operations modulo 10, worked out from left to right, one
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from pydantic import Field
@@ -112,3 +112,7 @@ class Task(MathTask):
         noise = self.options.warmup_noise
         stream = problems("warmup", self.options.seed)
         return Lessons((prompt, work_out(prompt, noise, rng)) for prompt in stream)
+
+    def decisive(self, tokens: Sequence[str]) -> list[bool]:
+        """The result of each step and the final answer."""
+        return [place > 0 and tokens[place - 1] in "=#" and token.isdigit() for place, token in enumerate(tokens)]

@@ -90,6 +90,10 @@ class BaseTask(Plugin):
         """What a tiny model is warmed up on before training; None: the model is the user's."""
         return None
 
+    def decisive(self, tokens: Sequence[str]) -> list[bool] | None:
+        """Which tokens of a response decide whether it is right, given their texts; None: the task does not know."""
+        return None
+
     def read_row(self, row: Mapping[str, Any]) -> tuple[str, tuple[str, ...], float | None] | None:
         """Problem, accepted answers and difficulty of a row of data in the task's own shape; None: it has columns that
         the user names."""
