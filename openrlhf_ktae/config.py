@@ -109,7 +109,7 @@ class RunOptions(Options):
     """Seconds that one call of a reward function may take; then its rollout has no reward."""
 
     max_failed_prompts: float = Field(default=0.1, ge=0, le=1)
-    """Share of a step's prompts that may fail (no reward, no room, no grade) and be replaced by the next ones; more end
+    """Share of a step's prompts that may fail (no reward, no room) and be replaced by the next ones; more end
     the run. One prompt may always fail, unless this is 0."""
 
     trust_remote_code: bool = False

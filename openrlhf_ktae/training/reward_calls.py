@@ -73,9 +73,6 @@ class CheckedReward:
                 raise RewardFailed(f"the reward function returned {len(numbers)} {name} for 1 rollout")
             if not math.isfinite(numbers[0]):
                 raise RewardFailed(f"the reward function returned {name} of {numbers[0]}")
-        error = (result.get("extra_logs") or {}).get("grader_error")
-        if error is not None and float(torch.as_tensor(error).flatten()[0]) > 0:
-            raise RewardFailed("the grader could not grade; its reason (label, prompt, grader) is in train.log")
         return result
 
 

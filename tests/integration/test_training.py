@@ -392,6 +392,8 @@ def test_an_error_in_training_is_reported_with_its_reason(command, tmp_path):
     line, folder = command("failing", f"reward.remote_url={reward}", "eval.dataset=null")
     done = run(line)
     assert done.returncode not in (0, EXIT_STOPPED)
-    assert "rollouts came back without reward and score" in " ".join(done.stderr.split())
+    reason = folder.read()["reason"]
+    assert "prompts of a step failed, more than run.max_failed_prompts allows" in reason and "OSError('disk')" in reason
+    assert reason in " ".join(done.stderr.split())
     assert folder.read()["status"] == "failed"
     assert os.path.getsize(folder.log_file) > 0

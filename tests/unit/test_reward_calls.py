@@ -23,6 +23,12 @@ def test_what_the_function_returns_is_passed_on():
     assert call(returns(GOOD)) == (GOOD, "")
 
 
+def test_an_answer_that_breaks_the_grader_is_wrong_and_not_a_failed_prompt():
+    """A policy decides what it answers: a prompt must not go because of it."""
+    result = GOOD | {"extra_logs": {"grader_error": torch.ones(1)}}
+    assert call(returns(result)) == (result, "")
+
+
 def test_a_function_that_raises_once_is_asked_again():
     calls = []
 
@@ -44,7 +50,6 @@ def test_a_function_that_raises_once_is_asked_again():
         ({"rewards": []}, "returned 0 rewards for 1 rollout"),
         ({"scores": 1}, "expected a dict with `rewards`"),
         (None, "returned None"),
-        (GOOD | {"extra_logs": {"grader_error": torch.ones(1)}}, "the grader could not grade"),
     ],
 )
 def test_what_is_no_reward_is_none(result, reason):
