@@ -1,6 +1,5 @@
 """A step of the trainer process on real Ray, with engines and policy workers that answer at once."""
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -89,6 +88,9 @@ class Words:
     pad_token_id = 0
     eos_token_id = 1
 
+    def __len__(self) -> int:
+        return VOCABULARY
+
     def decode(self, token_ids: Any, **_: Any) -> Any:
         """One word a token."""
         if isinstance(token_ids, torch.Tensor) and token_ids.dim() == 2:
@@ -105,8 +107,3 @@ class Prompts(list):
     def state_dict(self) -> dict[str, Any]:
         """Nothing to resume."""
         return {}
-
-
-def without_log(options: Any) -> Any:
-    """The same options with no rollout log."""
-    return dataclasses.replace(options, run=options.run.model_copy(update={"rollout_log_steps": 0}))

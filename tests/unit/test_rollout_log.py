@@ -1,6 +1,7 @@
 """The rollout log: what the files hold, which groups, and what happens when the disk or a term fails."""
 
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -8,8 +9,10 @@ import pytest
 import torch
 from openrlhf_parts import arguments, experiences, maker
 
-from openrlhf_ktae.run_folder import VOCABULARY_FILE, read_vocabulary
-from openrlhf_ktae.training import rollout_log
+from openrlhf_ktae.config import RunOptions
+from openrlhf_ktae.run_folder import VOCABULARY_FILE, RunFolder, read_vocabulary
+from openrlhf_ktae.training import guards, rollout_log, trainer
+from openrlhf_ktae.training.options import TrainingOptions
 from openrlhf_ktae.training.rollout_log import LOG_PROB_STEPS, RolloutLog, Vocabulary, logged_groups, write_rollouts
 
 
@@ -144,3 +147,66 @@ def test_what_breaks_in_a_terms_table_reaches_the_training_thread(made, tmp_path
     with pytest.raises(KeyError, match="no such count"):
         log.finish()
     log.finish()
+
+
+def trainer_of(made, folder, upstream):
+    """Our half of a trainer over a stand-in for OpenRLHF's, with step 20 made and its statistics taken."""
+
+    class Training(trainer._Training, upstream):
+        def __init__(self):
+            self.options = TrainingOptions("", RunOptions(rollout_log_steps=10), {})
+            self.args = SimpleNamespace(ckpt=SimpleNamespace(save_steps=20))
+            self.experience_maker, self._folder, self._step = made, RunFolder(folder), 20
+            self._rollout_log, self._to_log = RolloutLog(self._folder.rollouts, text), None
+            self._collapse, self._term_seconds = guards.CollapseWatch(100), {}
+
+        def _log(self, *_):
+            pass
+
+    training = Training()
+    folder.mkdir()
+    return training
+
+
+def test_rollouts_are_written_while_the_policy_trains_and_are_there_before_a_checkpoint(made, tmp_path, monkeypatch):
+    may_write, really = threading.Event(), rollout_log.write_rollouts
+    monkeypatch.setattr(rollout_log, "write_rollouts", lambda *args: may_write.wait(10) and really(*args))
+    file = tmp_path / "run" / "rollouts" / "step_00020.parquet"
+    seen = []
+
+    class Upstream:
+        def _compute_rollout_stats(self, experiences):
+            return {}
+
+        def ppo_train(self, global_steps):
+            seen.append(file.exists())
+            may_write.set()
+            return {"policy_loss": 0.5}
+
+        def save_logs_and_checkpoints(self, global_step, logs_dict=None, client_states=None):
+            seen.append(file.exists())
+
+    training = trainer_of(made, tmp_path / "run", Upstream)
+    stats = training._compute_rollout_stats([])
+    assert stats["ktae/key_token_frac"] >= 0 and made.batch is None
+    assert training.ppo_train(19) == {"policy_loss": 0.5}
+    training.save_logs_and_checkpoints(20, stats, {})
+    assert seen == [False, True]
+
+
+def test_a_run_that_stops_keeps_the_rollouts_of_its_last_step(made, tmp_path):
+    class Upstream:
+        def _compute_rollout_stats(self, experiences):
+            return {}
+
+        def ppo_train(self, global_steps):
+            raise RuntimeError("the policy died")
+
+        def fit(self, global_step=0):
+            self._compute_rollout_stats([])
+            self.ppo_train(19)
+
+    training = trainer_of(made, tmp_path / "run", Upstream)
+    with pytest.raises(RuntimeError, match="the policy died"):
+        training.fit()
+    assert pq.read_table(tmp_path / "run" / "rollouts" / "step_00020.parquet").num_rows == 32
