@@ -137,9 +137,9 @@ class Loss(PolicyLoss):
         log_ratio = ((inputs.log_probs - inputs.ref_log_probs) * inputs.mask).sum(-1)
         residual = self.options.beta2 * log_ratio + values - inputs.rewards
         metrics: dict[str, Tensor] = {
-            "value_mean": values.mean(),
-            "log_ratio_mean": log_ratio.mean(),
-            "residual_abs_mean": residual.abs().mean(),
+            "value_mean": values,
+            "log_ratio_mean": log_ratio,
+            "residual_abs_mean": residual.abs(),
         }
         return LossResult(inputs.rollout_mean(residual.square()), metrics)
 

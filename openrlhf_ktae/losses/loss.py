@@ -61,7 +61,10 @@ class LossResult:
     loss: Tensor
     """Scalar; OpenRLHF adds its KL and entropy terms."""
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
-    """Scalars for metrics.jsonl; the loss's name and a slash are put before a name that lacks them."""
+    """For metrics.jsonl: scalars, averaged over micro-batches by their tokens, or (B,) numbers, averaged over rollouts.
+
+    The loss's name and a slash are put before a name that lacks them.
+    """
 
 
 class PolicyLoss(Plugin):
