@@ -27,8 +27,10 @@ class Comparison:
 
     def nodes(self, answer: Node, gold: Node) -> bool:
         """Whether two parsed answers are equal."""
-        if isinstance(answer, Group | Relation) and isinstance(gold, Group | Relation) and self._regions(answer, gold):
-            return True
+        if isinstance(answer, Group | Relation) and isinstance(gold, Group | Relation):
+            verdict = self._regions(answer, gold)
+            if verdict is not None:
+                return verdict
         if isinstance(answer, Relation) or isinstance(gold, Relation):
             return self._relations(answer, gold)
         vectors = self._vectors(answer, gold)
@@ -47,18 +49,24 @@ class Comparison:
         """Whether two texts without structure are equal."""
         return compare_leaves(answer, gold, self._symbolic)
 
-    def _regions(self, answer: Node, gold: Node) -> bool:
+    def _regions(self, answer: Node, gold: Node) -> bool | None:
+        """Compares sets of numbers; None where one side may be something else and they are not the same set."""
         left = region_of(answer)
         right = None if left is None else region_of(gold)
         if left is None or right is None or not (left.certain or right.certain):
-            return False
-        return same_region(left, right, self.leaves)
+            return None
+        if same_region(left, right, self.leaves):
+            return True
+        one_name = len({left.name, right.name} - {""}) < 2
+        return False if left.certain and right.certain and one_name else None
 
     def _relations(self, answer: Node, gold: Node) -> bool:
         answer, gold = _spread(answer, gold), _spread(gold, answer)
         if isinstance(answer, Group) and isinstance(gold, Group):
             return self._groups(answer, gold)
         left, right = self._value_of(answer, of_reference=False), self._value_of(gold, of_reference=True)
+        if _is_interval_for_list(answer, gold) or _is_interval_for_list(gold, answer):
+            return False
         if left is not None and right is not None and self._assigned(answer, left, right):
             return True
         if not isinstance(answer, Relation) or not isinstance(gold, Relation):
@@ -207,6 +215,13 @@ def _single(node: Leaf | Group) -> str | None:
         only = node.items[0] if len(node.items) == 1 and node.kind in ("⦃⦄", "[]") else None
         return only.text if isinstance(only, Leaf) and r"\emptyset" not in only.text else None
     return node.text
+
+
+def _is_interval_for_list(node: Node, other: Node) -> bool:
+    """Whether -1 < x < 1 meets the two numbers -1, 1."""
+    return (
+        isinstance(node, Relation) and node.operators[0] in "<>≤≥" and isinstance(other, Group) and other.kind == "list"
+    )
 
 
 def _spread(node: Node, other: Node) -> Node:
