@@ -47,6 +47,27 @@ def test_index_numbers_the_rollouts_in_sampling_order():
     assert "accepted_experiences.extend(experiences)" in source(SamplesGenerator._generate_vllm)
 
 
+def test_total_length_says_where_each_row_of_a_padded_experience_ends():
+    """`rollout_batch` copies so many positions of a row and not one more."""
+    response = {
+        "prompt": "", "label": "", "reward": 1.0, "scores": 1.0, "rollout_log_probs": None, "extra_logs": {},
+        "observation_tokens": [5, 6, 7, 8], "action_ranges": [(2, 4)],
+    }  # fmt: skip
+    longer = response | {"observation_tokens": [5, 6, 7, 8, 9, 9], "action_ranges": [(2, 3), (5, 6)]}
+    made = [SamplesGenerator._process_response_into_experience(None, one) for one in (response, longer)]
+    both = Experience.concat_experiences(made, pad_token_id=0)
+    assert both.total_length.tolist() == [4, 6] and both.action_mask.tolist() == [[0, 1, 1, 0, 0], [0, 1, 0, 0, 1]]
+    cut = SamplesGenerator._process_response_into_experience(None, longer, max_len=3)
+    assert cut.total_length.tolist() == [3] and cut.action_mask.shape == (1, 2)
+
+
+def test_returns_are_made_in_a_method_that_an_experience_maker_can_replace():
+    assert "self.get_cumulative_returns(" in source(experience_maker.RemoteExperienceMaker)
+    assert "cumulative_return = rewards[:, t] + gamma * cumulative_return" in source(
+        experience_maker.RemoteExperienceMaker.get_cumulative_returns
+    )
+
+
 def test_rewards_hold_length_penalties_and_scores_do_not():
     args = arguments(reward__stop_properly_penalty_coef=-0.5)
     batches = experiences(2, 8)
