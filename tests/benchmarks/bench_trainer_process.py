@@ -160,7 +160,7 @@ class TrainerProcess:
     def log_bytes(self) -> int:
         """Size of the rollout log of the last logged step, once it is complete."""
         self._trainer._rollout_log.finish()
-        newest = max(path.name[:10] for path in self._folder.glob("rollouts/*.parquet"))
+        newest = max(path.name[: len("step_00000")] for path in self._folder.glob("rollouts/step_*.parquet"))
         return sum(path.stat().st_size for path in self._folder.glob(f"rollouts/{newest}*"))
 
 
