@@ -57,7 +57,7 @@ install() { .venv/bin/uv pip install --quiet --compile-bytecode --python .venv/b
 
 without_flash_attn() { # REASON
     say "without flash-attn: $1"
-    say "  GPU recipes then train with SDPA on padded batches (more memory, slower; nothing else changes)."
+    say "  GPU recipes then use PyTorch SDPA for packed sequences: slower, more memory, the same result (docs/gpus.md)."
     say "  Later: bash scripts/setup.sh --gpu --flash-attn, or FLASH_ATTN_WHEEL=/path/to.whl bash scripts/setup.sh --gpu"
 }
 
