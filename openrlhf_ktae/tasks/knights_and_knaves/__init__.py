@@ -53,16 +53,16 @@ class Task(BaseTask):
         evaluation_problems: int = Field(default=500, ge=1)
         """Puzzles of the evaluation prompt set (published: 100 a number of people)."""
 
-        warmup_guesses: float = Field(default=0.25, ge=0, le=1)
+        warmup_guesses: float = Field(default=0.3, ge=0, le=1)
         """Share of the worked solutions that guess."""
 
-        warmup_brief: float = Field(default=0.35, ge=0, le=1)
+        warmup_brief: float = Field(default=0.4, ge=0, le=1)
         """Share of the worked solutions that check briefly; the rest checks in words."""
 
-        warmup_brief_slips: float = Field(default=0.15, ge=0, le=1)
+        warmup_brief_slips: float = Field(default=0.2, ge=0, le=1)
         """Share of brief checks with the wrong outcome."""
 
-        warmup_wordy_slips: float = Field(default=0.05, ge=0, le=1)
+        warmup_wordy_slips: float = Field(default=0.08, ge=0, le=1)
         """Share of checks in words with the wrong outcome."""
 
         warmup_filler: float = Field(default=0.25, ge=0, le=1)
