@@ -43,12 +43,15 @@ ANSWERS_PER_ROLLOUT = 0.25
 
 
 _REPORT = """
-import resource, sys, time
+import sys, time
 from pathlib import Path
 from openrlhf_ktae.report import write_report
 start = time.perf_counter()
 write_report([Path(sys.argv[1])])
-print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+seconds = time.perf_counter() - start
+# Not ru_maxrss: that begins with the size of the process which started this one.
+status = Path("/proc/self/status").read_text().splitlines()
+print(seconds, int(next(line for line in status if line.startswith("VmHWM")).split()[1]) / 1e3)
 """
 
 
