@@ -90,5 +90,5 @@ def test_missing_column_task_and_folder_say_what_was_found(tmp_path):
 def test_hub_path_needs_a_full_commit():
     with pytest.raises(ValueError, match=r"revision 'main', expected a full commit hash"):
         load_benchmarks("owner/suite@main")
-    with pytest.raises(ValueError, match=r"revision '', expected a full commit hash"):
+    with pytest.raises(ValueError, match=r"with its full commit hash: owner/suite@<commit>"):
         load_benchmarks("owner/suite")
