@@ -314,8 +314,6 @@ def test_several_workers_train_packed_with_entropies_and_in_two_passes(command):
     # An untrained model: nearly uniform over its 128 tokens.
     entropies = [value for row in rows for value in row["entropy"]]
     assert min(entropies) > 4.5 and max(entropies) < 4.86  # ln 128 = 4.852
-    lines = [line for line in folder.metrics() if line["kind"] == "train"]
-    assert all(4.2 < line["entropy_loss"] < 4.86 for line in lines)  # both passes together, over all tokens
 
 
 def test_asynchronous_training_with_dr_grpo_and_hostile_answers(command, assets):

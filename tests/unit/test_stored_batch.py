@@ -30,6 +30,7 @@ def stored_experiences(stored) -> list[Experience]:
                 rewards=scores.clone(),
                 scores=scores,
                 truncated=torch.zeros(len(rows), dtype=torch.bool),
+                total_length=torch.tensor([float(mask.nonzero().max()) + 2 for mask in action_mask]),
                 kl=torch.zeros(action_mask.shape),
                 action_log_probs=torch.zeros(action_mask.shape),
                 index=rows,
