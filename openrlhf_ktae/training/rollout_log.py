@@ -27,7 +27,7 @@ from openrlhf_ktae.training.step_metrics import ends
 logger = init_logger(__name__)
 
 LOG_PROB_STEPS = 256.0
-"""Log-probabilities are written in steps of 1 / 256 nat: a quarter of the space."""
+"""Log-probabilities are written in steps of 1 / 256 nat, a quarter of the space, unless a term computes with them."""
 ROW_GROUP_PROMPTS = 2
 """Prompts of a row group: a reader that wants one prompt reads so many."""
 _TOKEN_ROWS = 2**15
@@ -158,7 +158,9 @@ def write_rollouts(
     """
     folder.mkdir(exist_ok=True)
     groups = logged_groups(batch, share)
-    _write(_row_groups(batch, outcome, groups, vocabulary), folder / f"step_{batch.step:05d}.parquet")
+    # A term must be recomputable from what is logged.
+    is_exact = any("log_probs" in term.needs for term in terms.values())
+    _write(_row_groups(batch, outcome, groups, vocabulary, is_exact), folder / f"step_{batch.step:05d}.parquet")
     for term in terms.values():
         statistics = term.token_table(batch)
         if statistics is not None:
@@ -205,15 +207,17 @@ def _leaves(table: pa.Table, names: list[str]) -> list[str]:
 
 
 def _row_groups(
-    batch: RolloutBatch, outcome: Outcome, groups: torch.Tensor, vocabulary: Vocabulary
+    batch: RolloutBatch, outcome: Outcome, groups: torch.Tensor, vocabulary: Vocabulary, is_exact: bool
 ) -> Iterator[pa.Table]:
     """The rows of a few prompts at a time; their texts are saved before the file is."""
     for some in groups.split(ROW_GROUP_PROMPTS):
-        yield _rows(batch, outcome, torch.isin(batch.group, some).nonzero().flatten(), vocabulary)
+        yield _rows(batch, outcome, torch.isin(batch.group, some).nonzero().flatten(), vocabulary, is_exact)
     vocabulary.save()
 
 
-def _rows(batch: RolloutBatch, outcome: Outcome, rows: torch.Tensor, vocabulary: Vocabulary) -> pa.Table:
+def _rows(
+    batch: RolloutBatch, outcome: Outcome, rows: torch.Tensor, vocabulary: Vocabulary, is_exact: bool
+) -> pa.Table:
     first, last = (ends_.tolist() for ends_ in ends(batch.mask[rows]))
     offsets = pa.array(np.cumsum([0, *(stop - start for start, stop in zip(first, last, strict=True))]), pa.int32())
     numbers = rows.tolist()
@@ -229,7 +233,9 @@ def _rows(batch: RolloutBatch, outcome: Outcome, rows: torch.Tensor, vocabulary:
     def numeric(values: torch.Tensor | None, kind: pa.DataType) -> pa.Array:
         return pa.nulls(len(rows), kind) if values is None else pa.array(values[rows].numpy()).cast(kind)
 
-    token_ids = steps(batch.token_ids)
+    token_ids, log_probs = steps(batch.token_ids), steps(batch.log_probs)
+    if not is_exact:
+        log_probs = np.round(log_probs * LOG_PROB_STEPS) / LOG_PROB_STEPS
     group = batch.group[rows]
     columns = {
         "step": pa.array(np.full(len(rows), batch.step), pa.int32()),
@@ -244,7 +250,7 @@ def _rows(batch: RolloutBatch, outcome: Outcome, rows: torch.Tensor, vocabulary:
         "truncated": numeric(batch.truncated, pa.bool_()),
         "token_ids": listed(token_ids, pa.int32()),
         "generated": listed(steps(batch.mask), pa.bool_()),
-        "log_prob": listed(np.round(steps(batch.log_probs) * LOG_PROB_STEPS) / LOG_PROB_STEPS, pa.float32()),
+        "log_prob": listed(log_probs, pa.float32()),
         "advantage": listed(steps(outcome.advantages), pa.float32()),
     }
     return pa.table(columns | {name: listed(steps(of), pa.float32()) for name, of in outcome.columns.items()})

@@ -9,7 +9,9 @@ import pytest
 import torch
 from openrlhf_parts import arguments, experiences, maker
 
+from openrlhf_ktae.advantage.term import TERM
 from openrlhf_ktae.config import RunOptions
+from openrlhf_ktae.plugins import loaded
 from openrlhf_ktae.run_folder import VOCABULARY_FILE, RunFolder, read_vocabulary
 from openrlhf_ktae.training import guards, rollout_log, trainer
 from openrlhf_ktae.training.options import TrainingOptions
@@ -34,6 +36,15 @@ def text(token_id: int) -> str:
 
 def write(folder, made, share=1.0):
     write_rollouts(folder, made.batch, made.outcome, made.terms, Vocabulary(folder / VOCABULARY_FILE, text), share)
+
+
+def test_log_probabilities_are_exact_where_a_term_computes_with_them(made, tmp_path):
+    made.terms = loaded(TERM, ["token_probability"], {})
+    write(tmp_path, made)
+    for place, row in enumerate(pq.read_table(tmp_path / "step_00020.parquet").to_pylist()):
+        start = int(made.batch.mask[place].long().argmax()) if row["log_prob"] else 0
+        expected = made.batch.log_probs[place, start : start + len(row["log_prob"])]
+        assert row["log_prob"] == expected.tolist()
 
 
 def test_a_row_holds_its_rollout_from_the_first_generated_token_to_the_last(made, tmp_path):
