@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -101,7 +102,9 @@ def test_wandb_offline_writes_its_files_and_the_key_stays_out_of_them(folder, mo
     tracking.log(EVAL)
     tracking.close(0)
     (log,) = folder.path.glob("wandb/offline-run-*/run-*.wandb")
-    content = log.read_bytes()
+    deadline = time.monotonic() + 20
+    while b"eval/math/pass@1" not in (content := log.read_bytes()) and time.monotonic() < deadline:
+        time.sleep(0.05)  # W&B's own process writes the file, and may do so after `finish` has returned
     for found in (b"train/rollout/accuracy", b"train/ktae/key_token_frac", b"eval/math/pass@1"):
         assert found in content
     (table,) = folder.path.glob("wandb/offline-run-*/files/media/table/rollouts*.json")
