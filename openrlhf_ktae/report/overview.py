@@ -76,7 +76,8 @@ def token_histories(run: Run) -> TokenHistories:
         sums += found
         here = np.flatnonzero(found[0])
         by_step[step] = here, found[2, here] / found[0, here]
-    return TokenHistories(*sums, by_step, texts(run.path / "rollouts" / VOCABULARY_FILE))
+    groups, occurrences, total = sums
+    return TokenHistories(groups, occurrences, total, by_step, texts(run.path / "rollouts" / VOCABULARY_FILE))
 
 
 def top_run_tokens(histories: TokenHistories, count: int = TOP) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -242,7 +242,7 @@ def _rows(
         "group": pa.array(group.numpy(), pa.int32()),
         "rollout": pa.array(_place_in_group(group.numpy()), pa.int32()),
         "prompt": pa.array([batch.prompts[row] for row in numbers], pa.string()),
-        "response": pc.binary_join(listed(vocabulary.texts(token_ids), pa.string()), ""),
+        "response": pc.call_function("binary_join", [listed(vocabulary.texts(token_ids), pa.string()), pa.scalar("")]),
         "label": pa.array([batch.labels[row] for row in numbers], pa.string()),
         "reward": numeric(batch.rewards, pa.float32()),
         "score": numeric(batch.scores, pa.float32()),

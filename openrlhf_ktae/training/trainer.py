@@ -94,7 +94,8 @@ class _Training:
         The rollout log is written meanwhile, while this process only waits for the policy.
         """
         if self._to_log is not None:
-            self._rollout_log.add(*self._to_log, self.experience_maker.terms)
+            batch, outcome = self._to_log
+            self._rollout_log.add(batch, outcome, self.experience_maker.terms)
             self._to_log = None
         status = super().ppo_train(global_steps)  # pyright: ignore
         with self._rollouts_kept_if_it_fails():
@@ -107,7 +108,8 @@ class _Training:
         try:
             yield
         except guards.Diverged:
-            self._rollout_log.add(*self._rollouts, self.experience_maker.terms)
+            batch, outcome = self._rollouts
+            self._rollout_log.add(batch, outcome, self.experience_maker.terms)
             raise
 
     def fit(self, global_step: int = 0) -> None:
