@@ -173,7 +173,7 @@ def check_model(option: str, name: str | None) -> None:
 
 def check_model_code(name: str) -> None:
     """Refuses a model that brings Python code: OpenRLHF and vLLM would run it (``trust_remote_code=True`` is theirs)."""
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     for file in ("config.json", "tokenizer_config.json", "processor_config.json"):
         found = cached_file(name, file, _raise_exceptions_for_missing_entries=False)
