@@ -365,6 +365,37 @@ def test_kalman_baseline_and_entropy_weights_train_together(command):
             assert row["advantage"] == pytest.approx(expected, abs=1e-4)
 
 
+def test_a_star_trains_on_one_rollout_a_prompt(command, assets):
+    rows = [json.loads(line) for line in (assets / "train.jsonl").read_text().splitlines()]
+    with (assets / "values.jsonl").open("w") as file:
+        for number, row in enumerate(rows):
+            file.write(json.dumps(row | {"rewards": [float(i < number % 9) for i in range(8)]}) + "\n")
+    line, folder = command(
+        "a_star",
+        "advantage.terms=[]",
+        "policy_loss.name=a_star",
+        "algo.advantage.estimator=flash_reinforce",
+        f"data.prompt_dataset={assets / 'values.jsonl'}",
+        "rollout.n_samples_per_prompt=1",
+        "rollout.micro_batch_size=4",
+        "train.batch_size=4",
+        "train.micro_batch_size=4",
+        f"data.max_samples={3 * PROMPTS}",
+        "eval.dataset=null",
+    )
+    succeed(line)
+    lines = [line for line in folder.metrics() if line["kind"] == "train"]
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    # The first step starts from the reference: no log-ratio, and the loss is the mean of (V* - r)^2.
+    values = {
+        row["input"]: 0.5 * math.log(sum(math.exp(2 * r) for r in row["rewards"]) / 8)
+        for row in map(json.loads, (assets / "values.jsonl").read_text().splitlines())
+    }
+    residuals = [values[row["prompt"]] - row["reward"] for row in rollouts(folder, 1)]
+    assert lines[0]["policy_loss"] == pytest.approx(sum(r * r for r in residuals) / len(residuals), rel=0.02)
+    assert lines[0]["a_star/log_ratio_mean"] == pytest.approx(0, abs=0.05)
+
+
 def test_ctrl_c_ends_everything(command):
     line, folder = command("interrupted", "eval.dataset=null")
     before = set(psutil.pids())
