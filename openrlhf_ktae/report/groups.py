@@ -86,16 +86,28 @@ def read_groups(rollout_file: Path, token_file: Path | None, groups: list[int]) 
 
 
 def texts(vocabulary: Path) -> dict[int, str]:
-    """Token id -> text of a run; empty where the file is missing or damaged."""
+    """Token id -> text of a run; empty where nothing readable says it."""
     try:
-        return _texts(vocabulary, vocabulary.stat().st_mtime_ns)
+        changed = (vocabulary if vocabulary.exists() else vocabulary.parent).stat().st_mtime_ns
+        return _texts(vocabulary, changed)
     except (pa.ArrowInvalid, OSError, KeyError):
         return {}
 
 
 @lru_cache(maxsize=8)
 def _texts(vocabulary: Path, changed: int) -> dict[int, str]:
-    return read_vocabulary(vocabulary)
+    return read_vocabulary(vocabulary) if vocabulary.exists() else _texts_of_steps(vocabulary.parent)
+
+
+def _texts_of_steps(folder: Path) -> dict[int, str]:
+    """From a run folder without a vocabulary: there every rollout has its tokens' texts beside their ids."""
+    found: dict[int, str] = {}
+    for file in folder.glob("step_*.parquet"):
+        if "tokens" in pq.read_schema(file).names:
+            table = pq.read_table(file, columns=["token_ids", "tokens"])
+            ids, tokens = (column.combine_chunks().flatten() for column in table.columns)
+            found |= dict(zip(ids.to_pylist(), tokens.to_pylist(), strict=True))
+    return found
 
 
 def encode_group(rows: list[Row], statistics: list[Row], texts: Mapping[int, str]) -> dict[str, Any]:

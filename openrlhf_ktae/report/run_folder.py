@@ -206,7 +206,7 @@ def _find_rollouts(folder: Path, missing: list[str]) -> tuple[dict[int, Path], d
         files[int(match[1])] = file
     if not rollouts:
         missing.append("rollouts/ holds no readable step: there are no key-token maps.")
-    elif not (folder / VOCABULARY_FILE).is_file():
+    elif not (folder / VOCABULARY_FILE).is_file() and "tokens" not in pq.read_schema(min(rollouts.values())).names:
         missing.append(f"rollouts/{VOCABULARY_FILE} is missing: tokens are shown by their ids.")
     return rollouts, tokens
 

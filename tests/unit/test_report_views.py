@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from ktae_oracle import fisher_p, information_gain, oracle_values
@@ -18,7 +19,7 @@ from openrlhf_ktae.intervals import wilson_interval
 from openrlhf_ktae.report import bundle, overview, write_report
 from openrlhf_ktae.report.bundle import pack, select_groups
 from openrlhf_ktae.report.curves import cohort_series, curve_panels
-from openrlhf_ktae.report.groups import list_groups, read_groups
+from openrlhf_ktae.report.groups import list_groups, read_groups, texts
 from openrlhf_ktae.report.health import check_health
 from openrlhf_ktae.report.overview import group_shares, shown_steps, token_histories, top_run_tokens
 from openrlhf_ktae.report.page import write_page
@@ -367,3 +368,19 @@ def test_tokens_of_a_long_run_come_from_steps_spread_over_it_and_the_page_says_s
     assert shown_steps(run) == [1, 6] and set(token_histories(run).by_step) == {1, 6}
     page = write_report([folder]).read_text()
     assert "those of 2 of 4 logged steps, evenly spread: 1, 6." in page
+
+
+def test_a_run_folder_from_before_the_vocabulary_still_shows_texts(tmp_path):
+    """Every rollout had its tokens' texts in a column ``tokens`` then."""
+    run = write_run(tmp_path / "run", steps=2, rollout_steps=(2,), groups=1, size=4, tokens=20, hostile=False)
+    vocabulary = run / "rollouts" / VOCABULARY_FILE
+    known = read_vocabulary(vocabulary)
+    vocabulary.unlink()
+    file = run / "rollouts" / "step_00002.parquet"
+    rows = pq.read_table(file).to_pylist()
+    expected = {token: known[token] for row in rows for token in row["token_ids"]}
+    assert any("vocabulary.parquet is missing" in sentence for sentence in read_run(run).missing)
+    pq.write_table(
+        pa.Table.from_pylist([row | {"tokens": [known[token] for token in row["token_ids"]]} for row in rows]), file
+    )
+    assert texts(vocabulary) == expected and not any("vocabulary" in sentence for sentence in read_run(run).missing)
