@@ -1,7 +1,6 @@
 """A tiny language model for machines without a GPU, and its supervised warm-up on a task's worked examples."""
 
 import json
-import os
 import random
 import string
 from collections.abc import Callable, Iterator
@@ -22,8 +21,6 @@ OnStep = Callable[[int, float], None]
 PAD, BOS, EOS, UNKNOWN = "<pad>", "<bos>", "<eos>", "<unk>"
 _LEARNING_RATE = 3e-3
 _LEARNING_RATE_WARMUP_STEPS = 50
-_FALLING_SHARE = 0.5
-"""Share of the supervised steps, the last ones, over which the learning rate falls."""
 _BATCHES_SORTED = 8
 """Batches that are drawn at once and sorted by length."""
 
@@ -110,28 +107,21 @@ def _loss(model, rows: list[tuple[list[int], int]], pad: int) -> torch.Tensor:
 
 
 def warm_up(model, tokenizer, lessons: Lessons, options: MadeOptions, on_step: OnStep) -> None:
-    """Supervised warm-up on worked examples, on all cores; the learning rate rises, then falls to 0."""
+    """Supervised warm-up on worked examples."""
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01, fused=True
     )
     batches = _batches(tokenizer, lessons, options.warmup_batch_size)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
     model.train()
-    try:
-        for step in range(1, options.warmup_steps + 1):
-            rising = step / _LEARNING_RATE_WARMUP_STEPS
-            falling = (options.warmup_steps + 1 - step) / (options.warmup_steps * _FALLING_SHARE)
-            for group in optimizer.param_groups:
-                group["lr"] = _LEARNING_RATE * min(1.0, rising, falling)
-            loss = _loss(model, next(batches), tokenizer.pad_token_id)
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            on_step(step, loss.item())
-    finally:
-        torch.set_num_threads(threads)
+    for step in range(1, options.warmup_steps + 1):
+        for group in optimizer.param_groups:
+            group["lr"] = _LEARNING_RATE * min(1.0, step / _LEARNING_RATE_WARMUP_STEPS)
+        loss = _loss(model, next(batches), tokenizer.pad_token_id)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        on_step(step, loss.item())
 
 
 def prepare_task(task: BaseTask, on_step: OnStep = lambda *_: None) -> bool:
