@@ -18,6 +18,7 @@ from selenium.webdriver.support.ui import Select
 from openrlhf_ktae.advantage import KtaeConfig
 from openrlhf_ktae.report import write_report
 from openrlhf_ktae.report.groups import read_groups
+from openrlhf_ktae.run_folder import VOCABULARY_FILE, read_vocabulary
 
 pytestmark = pytest.mark.browser
 VIEWS = ("health", "curves", "maps", "groups", "setup")
@@ -88,7 +89,10 @@ def test_hovering_a_token_shows_the_oracles_numbers_and_marks_it_everywhere(page
         shown = page.token_shown()
         expected = oracle_numbers(rows, token)
         for field, number in expected.items():
-            assert shown[field] == pytest.approx(number, abs=2e-6, rel=2e-5), (field, order[card]["tokens"][position])
+            assert shown[field] == pytest.approx(number, abs=2e-6, rel=2e-5), (
+                field,
+                order[card]["token_ids"][position],
+            )
         assert shown["advantage"] == pytest.approx(order[card]["advantage"][position], abs=1e-4)
         assert shown["probability"] == pytest.approx(exp(order[card]["log_prob"][position]), rel=0.006)
         marked = page.js(
@@ -106,7 +110,8 @@ def test_map_text_is_the_rollouts_text(page, run):
     order = sorted(group_rows(run, 20, 1), key=lambda r: (not r["correct"], r["rollout"]))
     page.wait("return document.querySelectorAll('.box .chunk:not(:empty)').length > 0")
     first = page.js("return document.querySelector('.box').textContent")
-    assert first == "".join(order[0]["tokens"])
+    texts = read_vocabulary(run / "rollouts" / VOCABULARY_FILE)
+    assert first == "".join(texts[token] for token in order[0]["token_ids"])
     chips = page.js("return [...document.querySelectorAll('.verdict-chip')].map(e => e.textContent)")
     assert [chip.endswith("Correct") for chip in chips] == [row["correct"] for row in order]
 
@@ -146,7 +151,7 @@ def test_a_terms_columns_are_colours_of_the_map(driver, tmp_path):
     pick.select_by_value("column:pull")
     first, second = page.js(classes)[:2]
     assert "p4" in first and "n4" in second
-    page.js("document.querySelectorAll('.tok')[1].click()")
+    page.js("document.querySelectorAll('.rollout .tok')[1].click()")
     assert page.one("#inspector [data-field=column-pull]").get_attribute("data-value") == "-1"
     assert "colour=column%3Apull" in page.js("return location.hash") and page.console() == []
 
