@@ -46,7 +46,7 @@ def test_what_cannot_be_read_is_found_with_its_reason() -> None:
 
 def test_nearly_every_reference_of_the_yardstick_can_be_read() -> None:
     grader = Grader()
-    found = survey([pair.gold for pair in read_pairs()], grader)
+    found = survey(sorted({pair.gold for pair in read_pairs()}), grader)
     grader.close()
     assert found.unread <= 4, found.unreadable
 
