@@ -9,16 +9,20 @@ from openrlhf_ktae.run_folder import Failure
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _ROLES = {
-    "PolicyActor": "the policy's process",
+    "PolicyModelActor": "the policy's process",
     "ReferenceModelActor": "the reference model's process",
     "CriticModelActor": "the critic's process",
     "RewardModelActor": "the reward model's process",
-    "RolloutActor": "a vLLM engine",
-    "Trainer": "the trainer's process",
-    "AsyncTraining": "the trainer's process",
-    "AsyncGenerator": "the sample generator's process",
+    "RolloutRayActor": "a vLLM engine",
+    "PPOTrainer": "the trainer's process",
+    "PPOTrainerAsync": "the trainer's process",
+    "TrainingActor": "the trainer's process",
+    "GenerateSamplesActor": "the sample generator's process",
 }
-"""Ends of the class names of OpenRLHF's and our actors, and what a person calls them."""
+"""Ends of class names as Ray reports them, and what a person calls them.
+
+Ray names an actor of ours after the class of OpenRLHF's that it is a subclass of.
+"""
 
 
 def explain(error: BaseException) -> Failure:
