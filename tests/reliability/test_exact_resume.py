@@ -6,7 +6,13 @@ import random
 import pytest
 from tiny_run import TinyRuns, named, of_run, start, steps, wait_until
 
-pytestmark = pytest.mark.ray
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.skipif(
+        "OPENRLHF_KTAE_LONG_TESTS" not in os.environ,
+        reason="exact resuming has not been shown yet (docs/reliability.md); OPENRLHF_KTAE_LONG_TESTS=1 runs the test",
+    ),
+]
 
 STEPS = int(os.environ.get("OPENRLHF_KTAE_EXACT_STEPS", "5"))
 KILLS = int(os.environ.get("OPENRLHF_KTAE_EXACT_KILLS", "1"))
