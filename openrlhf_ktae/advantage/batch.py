@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from openrlhf_ktae.advantage.segments import Segments
+
 
 @dataclass(frozen=True)
 class RolloutBatch:
@@ -35,6 +37,8 @@ class RolloutBatch:
     """(N, T) of the policy's next-token distribution, in nats; only where a term needs them."""
     truncated: torch.Tensor | None = None
     """(N,) bool, whether a response ended at the length limit."""
+    segments: Segments | None = None
+    """Stretches that are judged apart; None where the rollouts were sampled each by itself, in one turn."""
     info: Mapping[str, torch.Tensor] = field(default_factory=dict)
     """(N,) float32 each: what the reward function returned beside the reward (``extra_logs``)."""
     prompts: Sequence[str] = ()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from openrlhf_ktae.advantage.batch import RolloutBatch
 
-NEEDS = ("scores", "groups", "log_probs", "ref_log_probs", "rollout_log_probs", "entropies")
+NEEDS = ("scores", "groups", "log_probs", "ref_log_probs", "rollout_log_probs", "entropies", "segments")
 """What a term can ask for; a run that lacks it is refused before any actor starts (`runs/preflight.py`)."""
 
 
@@ -40,6 +40,8 @@ class AdvantageTerm(Plugin):
     needs: ClassVar[tuple[str, ...]] = ()
     replaces: ClassVar[bool] = False
     """Whether the advantages before this term are thrown away; such a term comes first."""
+    sampling: ClassVar[str] = ""
+    """How the rollouts of a prompt are sampled for it (`training/sampling`); empty: each by itself."""
 
     def apply(self, batch: RolloutBatch, advantages: Tensor) -> Tensor | TermResult:
         """The advantages (N, T) after this term, from those before it; neither argument is changed.
@@ -113,6 +115,15 @@ def apply_terms(terms: Mapping[str, AdvantageTerm], batch: RolloutBatch, advanta
             outcome.seconds | {name: time.perf_counter() - start},
         )
     return outcome
+
+
+def refuse_kl_in_the_reward(args: Any, name: str) -> None:
+    """A term that replaces the advantages would lose a KL penalty that is part of them."""
+    if args.algo.kl.init_coef > 0 and not args.algo.kl.use_loss:
+        raise ValueError(
+            f"algo.kl.use_loss: false, so the KL penalty is part of the advantages that {name} replaces; set "
+            "algo.kl.use_loss=true"
+        )
 
 
 def _checked(name: str, found: Any, batch: RolloutBatch, before: Tensor) -> Tensor:
