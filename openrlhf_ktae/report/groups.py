@@ -149,6 +149,17 @@ def term_columns(row: Row) -> list[str]:
     ]
 
 
+def segment_starts(numbers: Sequence[float | None]) -> list[int]:
+    """Places where a further segment begins, from the number of each token's; -1 is no segment."""
+    starts, before = [], None
+    for place, number in enumerate(numbers):
+        if number is not None and number >= 0 and number != before:
+            if before is not None:
+                starts.append(place)
+            before = number
+    return starts
+
+
 def _encode_rollout(row: Row, position: dict[int, int], value: list[float | None]) -> dict[str, Any]:
     tokens = [position[token] for token in row["token_ids"]]
     generated = row.get("generated") or [True] * len(tokens)
@@ -161,6 +172,10 @@ def _encode_rollout(row: Row, position: dict[int, int], value: list[float | None
         "tokens": tokens,
         "given": [i for i, is_generated in enumerate(generated) if not is_generated],
     }
+    if row.get("branch") is not None:
+        rollout["branch"] = row["branch"]
+    if row.get("segment"):
+        rollout["starts"] = segment_starts(row["segment"])
     if row.get("log_prob"):
         rollout["log_prob"] = [None if p is None else round(100 * p) for p in row["log_prob"]]
     values = [float(v or 0.0) for v in row.get("key_token_value") or [0.0] * len(tokens)]

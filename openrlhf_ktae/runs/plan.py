@@ -9,10 +9,11 @@ from typing import Any
 
 from openrlhf_ktae.checkpoints import has_checkpoint
 from openrlhf_ktae.files import write_json
+from openrlhf_ktae.openrlhf_options import check as check_openrlhf
 from openrlhf_ktae.recipe import RunConfig, resolve
 from openrlhf_ktae.run_folder import FORMAT, RunFolder, git_commit, installed_versions, now
 from openrlhf_ktae.runs.batch_sizes import BatchPlan
-from openrlhf_ktae.runs.preflight import check_batches, preflight
+from openrlhf_ktae.runs.preflight import check_batches, check_combinations, preflight
 from openrlhf_ktae.runs.prompt_files import local_files
 from openrlhf_ktae.runs.terminal import say
 from openrlhf_ktae.runs.tracking import check_tracking
@@ -47,6 +48,7 @@ def plan_run(recipe: Path, overrides: list[str], resume: Path | None) -> Plan:
         _check_recipe_before(RunFolder(resume), config)
     folder = RunFolder(resume or _new_folder(config))
     batches = check_batches(config, folder.path)
+    check_combinations(config, check_openrlhf(config.openrlhf_argv(folder.path)))
     check_tracking(config)
     return Plan(config, folder, overrides, batches)
 

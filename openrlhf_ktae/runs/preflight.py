@@ -19,6 +19,7 @@ from openrlhf_ktae.plugins import section_of
 from openrlhf_ktae.recipe import PACKAGE, RunConfig
 from openrlhf_ktae.runs.batch_sizes import BatchPlan, batch_plan
 from openrlhf_ktae.runs.prompt_files import check_prompt_files
+from openrlhf_ktae.runs.sampling_check import check_end_tag, check_sampling
 from openrlhf_ktae.tasks.reward import TASK_VARIABLE, describe, task
 
 REWARD_FILE = PACKAGE / "tasks" / "reward.py"
@@ -37,8 +38,7 @@ def preflight(config: RunConfig, run_dir: Path) -> SimpleNamespace:
     """
     settings = config.openrlhf_settings(run_dir)
     args = check_openrlhf(config.openrlhf_argv(run_dir))
-    check_methods(config, args)
-    check_determinism(config, args)
+    check_combinations(config, args)
     if config.run.device == "cpu":
         check_cpu(args)
     elif args.ds.ring_attn_size > 1 and importlib.util.find_spec("flash_attn") is None:
@@ -51,10 +51,28 @@ def preflight(config: RunConfig, run_dir: Path) -> SimpleNamespace:
         check_model_code(args.actor.model_name_or_path)
     decode_label = config.make_task().decode_label if uses_our_verifier(args) else None
     first_row = check_prompt_files("data.prompt_dataset", args.data.prompt_dataset, args, decode_label)
+    try:
+        check_end_tag(config, args, first_row)
+    except ValueError as error:
+        raise PreflightError(str(error)) from None
     if args.eval.dataset:
         check_prompt_files("eval.dataset", args.eval.dataset, args, decode_label)
     check_reward_source(config, args, settings.get("reward.remote_url"), first_row)
     return args
+
+
+def check_combinations(config: RunConfig, args: SimpleNamespace) -> None:
+    """Methods, ways of sampling and what they need go together. Needs no file.
+
+    Raises:
+        PreflightError: naming the option, what was found and the way out.
+    """
+    check_methods(config, args)
+    check_determinism(config, args)
+    try:
+        check_sampling(config, args)
+    except ValueError as error:
+        raise PreflightError(str(error)) from None
 
 
 def check_cpu(args: SimpleNamespace) -> None:

@@ -15,7 +15,9 @@ from openrlhf_ktae.config import RewardConfig
 from openrlhf_ktae.plugins import Kind, Plugin
 from openrlhf_ktae.reward.grading import Verdict
 from openrlhf_ktae.tasks import TASKS
+from openrlhf_ktae.tasks.environment import Environment
 from openrlhf_ktae.tasks.prompt_set import PromptRow
+from openrlhf_ktae.tasks.team import Team
 from openrlhf_ktae.tasks.templates import Template
 
 
@@ -60,10 +62,19 @@ class BaseTask(Plugin):
 
     template: ClassVar[Template]
     """How a problem becomes a prompt, and where the answer stands, unless the user says otherwise."""
+    environment: ClassVar[type[Environment] | None] = None
+    """What answers the policy between its turns; None: a rollout is one turn."""
+    team: ClassVar[type[Team] | None] = None
+    """Agents that work on a problem one after the other; None: one does."""
 
     def __init__(self, options: Any, grader: RewardConfig | None = None) -> None:
         super().__init__(options)
         self.grader = grader or RewardConfig()
+
+    @property
+    def sampling(self) -> str:
+        """How the rollouts of a problem are sampled, whatever the advantage terms; empty: they say."""
+        return "turns" if self.environment else "team" if self.team else ""
 
     def decode_label(self, label: Any) -> Any:
         """The reference in a label, as `verdicts` takes it.

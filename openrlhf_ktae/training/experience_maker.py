@@ -7,10 +7,11 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
 
 from openrlhf_ktae.advantage.batch import RolloutBatch
+from openrlhf_ktae.advantage.segments import Trace
 from openrlhf_ktae.advantage.term import Outcome, apply_terms
 from openrlhf_ktae.training import returns
 from openrlhf_ktae.training.options import TrainingOptions
-from openrlhf_ktae.training.rollout_batch import gather, gather_advantages, scatter_advantages
+from openrlhf_ktae.training.rollout_batch import gather, gather_advantages, scatter_advantages, traces_of
 
 
 def require_rewards(experiences: list[Experience], and_scores: bool = False) -> None:
@@ -35,10 +36,12 @@ class ExperienceMaker(RemoteExperienceMaker):
     def __init__(self, *args, options: TrainingOptions, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.terms = options.terms()
-        self._needs_scores = "scores" in options.needs()
+        self._needs = options.needs()
+        self._needs_scores = "scores" in self._needs
         tokenizer = self.tokenizer
         special = {getattr(tokenizer, name, None) for name in ("pad_token_id", "eos_token_id")}
         self._special_token_ids = tuple(sorted(token_id for token_id in special if token_id is not None))
+        self._traces: list[Trace] | None = None
         self._entropies: tuple[torch.Tensor, ...] | None = None
         self.step = 0
         """Number of the step whose rollouts come next; the trainer counts."""
@@ -51,6 +54,8 @@ class ExperienceMaker(RemoteExperienceMaker):
         """As upstream, but stops with a clear error where the reward source gave no score."""
         if self._needs_scores or self.args.reward.remote_url:
             require_rewards(rollout_samples, and_scores=self._needs_scores)
+        # Concatenating experiences keeps OpenRLHF's fields alone; rows are numbered in this order.
+        self._traces = traces_of(rollout_samples, is_needed="segments" in self._needs)
         return super().make_experience_batch(rollout_samples)
 
     def _flatten_results(self, refs, duplicate_factor):
@@ -73,13 +78,15 @@ class ExperienceMaker(RemoteExperienceMaker):
         if self.advantage_estimator == "group_norm":
             remove_rounding_of_equal_rewards(experiences, self.args)
         samples = self.args.rollout.n_samples_per_prompt
-        self.batch = gather(experiences, samples, self._entropies, self._special_token_ids, self.step)
+        self.batch = gather(experiences, samples, self._entropies, self._special_token_ids, self.step, self._traces)
         self.outcome = apply_terms(self.terms, self.batch, gather_advantages(experiences))
         if self.batch.entropies is not None:
             self.outcome.columns["entropy"] = self.batch.entropies
+        if self.batch.segments is not None:
+            self.outcome.columns["segment"] = self.batch.segments.number
         if self.terms:
             scatter_advantages(experiences, self.outcome.advantages)
-        self._entropies = None
+        self._entropies = self._traces = None
         return experiences
 
 

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from openrlhf_ktae.advantage.term import TERM, AdvantageTerm
-from openrlhf_ktae.config import RunOptions
+from openrlhf_ktae.config import RewardConfig, RunOptions
 from openrlhf_ktae.losses.loss import LOSS, PolicyLoss
-from openrlhf_ktae.plugins import loaded
+from openrlhf_ktae.plugins import loaded, section_of
+from openrlhf_ktae.tasks.task import TASK, BaseTask
 
 
 @dataclass(frozen=True)
@@ -34,3 +35,17 @@ class TrainingOptions:
     def needs(self) -> set[str]:
         """What the terms and the loss ask for."""
         return {need for method in (*self.terms().values(), self.policy_loss()) for need in method.needs}
+
+    def task(self) -> BaseTask:
+        """The task of the run."""
+        name = self.sections["task"]["name"]
+        made = TASK.load(name)
+        grader = RewardConfig(**self.sections.get("grader", {}))
+        return made(made.Options(**self.sections.get(section_of(name), {})), grader)
+
+    def sampling(self) -> str:
+        """How the rollouts of a prompt are sampled (`training/sampling`); empty: each by itself."""
+        asked = [term.sampling for term in self.terms().values() if term.sampling]
+        if "task" in self.sections and (of_task := self.task().sampling):
+            return of_task
+        return asked[0] if asked else ""

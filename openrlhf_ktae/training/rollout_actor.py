@@ -9,6 +9,7 @@ import torch
 from openrlhf.utils.agent import SingleTurnAgentExecutor
 from vllm.sampling_params import RequestOutputKind, SamplingType
 
+from openrlhf_ktae.advantage.segments import Trace
 from openrlhf_ktae.config import EngineOptions
 from openrlhf_ktae.engine_size import responses_of_engine
 from openrlhf_ktae.training import cpu
@@ -16,6 +17,9 @@ from openrlhf_ktae.training.generation_order import OneByOne, Round
 from openrlhf_ktae.training.options import TrainingOptions
 from openrlhf_ktae.training.overrides import plain_class
 from openrlhf_ktae.training.reward_calls import CheckedReward, failure_of
+from openrlhf_ktae.training.sampling import sampler_of
+from openrlhf_ktae.training.sampling.group import Group
+from openrlhf_ktae.training.step_metrics import GENERATED_TOKENS
 
 _RolloutActor = plain_class(vllm_engine.RolloutRayActor)
 
@@ -62,6 +66,22 @@ def _as_numbers(responses: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return responses
 
 
+def _counted(responses: list[dict[str, Any]], generated_tokens: int) -> list[dict[str, Any]]:
+    """With each response's share of the tokens that were generated for all of them."""
+    for response in responses:
+        share = {GENERATED_TOKENS: generated_tokens / len(responses)}
+        response["extra_logs"] = (response.get("extra_logs") or {}) | share
+    return responses
+
+
+def _with_trace(response: dict[str, Any]) -> dict[str, Any]:
+    """An agent's response that holds ``turn_rewards``, one a turn, as turns."""
+    if "turn_rewards" not in response:
+        return response
+    bounds = tuple((start, end) for start, end in response["action_ranges"])
+    return response | {"trace": Trace(bounds, tuple(map(float, response["turn_rewards"])))}
+
+
 def engine_arguments(options: TrainingOptions, given: dict[str, Any]) -> dict[str, Any]:
     """Engine arguments beside OpenRLHF's own (``given``): how much an engine does at once."""
     engine = EngineOptions(**options.sections["engine"])
@@ -88,10 +108,17 @@ class RolloutActor(_RolloutActor):
             self._reward = CheckedReward(self.executor.reward_func, options.run.reward_seconds)
             self.executor.reward_func = self._reward
         self._one_by_one = OneByOne(self.llm) if options.run.deterministic_sampling else None
+        # An agent of the user's samples by itself.
+        self._sampler = sampler_of(options) if type(self.executor) is SingleTurnAgentExecutor else None
+        self._evaluates = False
 
     async def take_tokenizer(self, tokenizer) -> None:
         """Keeps the tokenizer for every later call of `generate_responses`."""
         self._tokenizer = tokenizer
+
+    async def begin_evaluation(self, evaluates: bool) -> None:
+        """Says what the prompts that come are for: a tree of rollouts is for training."""
+        self._evaluates = evaluates
 
     async def receive_weights(self, layout, dtype) -> None:
         """All weights in one broadcast (CPU)."""
@@ -114,9 +141,13 @@ class RolloutActor(_RolloutActor):
             kwargs["sampling_params"].seed = seed
         responses = _as_numbers(await self._respond(num_samples, kwargs))
         failed = self._too_long(responses[0], kwargs) or next(filter(None, map(self._failure, responses)), None)
-        return [response | {"failed": failed} for response in responses]
+        return [_with_trace(response) | {"failed": failed} for response in responses]
 
     async def _respond(self, num_samples: int, kwargs: dict[str, Any]) -> list[dict[str, Any]]:
+        if self._sampler is not None and (self._sampler.in_evaluation or not self._evaluates):
+            group = Group(self, self.executor.execute, self._tokenizer, num_samples, kwargs)
+            if group.fits:
+                return _counted(await self._sampler.respond(group), group.generated_tokens)
         # A multi-turn executor sends different texts after the first turn, so its requests stay its own; and vLLM takes
         # no greedy request for several samples.
         is_greedy = kwargs["sampling_params"].sampling_type == SamplingType.GREEDY

@@ -13,6 +13,7 @@ import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
 
 from openrlhf_ktae.advantage.batch import RolloutBatch
+from openrlhf_ktae.advantage.segments import Trace, segments_of
 
 
 def gather(
@@ -21,10 +22,12 @@ def gather(
     entropies: Sequence[torch.Tensor] | None = None,
     special_token_ids: tuple[int, ...] = (),
     step: int = 0,
+    traces: Sequence[Trace] | None = None,
 ) -> RolloutBatch:
     """The batch of a step. With dynamic batches a group is spread over several experiences of different paddings.
 
     entropies: one (B, T - 1) tensor per experience.
+    traces: how each rollout was sampled, in sampling order.
     """
     places = _places(experiences)
     index = list(chain.from_iterable(experience.index for experience in experiences))
@@ -46,8 +49,9 @@ def gather(
 
     log_probs, rewards, truncated = steps(whole("action_log_probs")), numbers(whole("rewards")), whole("truncated")
     assert log_probs is not None and rewards is not None  # OpenRLHF has computed with both
+    token_ids = _in_order(places, [e.sequences[:, 1:] for e in experiences], torch.int32)
     return RolloutBatch(
-        token_ids=_in_order(places, [e.sequences[:, 1:] for e in experiences], torch.int32),
+        token_ids=token_ids,
         mask=_in_order(places, [e.action_mask for e in experiences], torch.bool),
         group=torch.arange(len(index)) // samples_per_prompt,
         rewards=rewards,
@@ -57,6 +61,7 @@ def gather(
         rollout_log_probs=steps(whole("rollout_log_probs")),
         entropies=steps(entropies),
         truncated=None if truncated is None else torch.cat([value.flatten().bool() for value in truncated])[order],
+        segments=None if traces is None else segments_of(traces, token_ids.size(1)),
         info={
             name: found
             for name in experiences[0].info
@@ -68,6 +73,26 @@ def gather(
         special_token_ids=special_token_ids,
         step=step,
     )
+
+
+TRACE = "trace"
+"""Attribute under which a rollout's experience carries its `Trace` from the generator to the experience maker."""
+
+
+def traces_of(rollouts: Sequence[Experience], is_needed: bool) -> list[Trace] | None:
+    """How each rollout was sampled; None where they were sampled each by itself.
+
+    Raises:
+        ValueError: some or all say nothing, and a method of the run reads it.
+    """
+    traces = [getattr(rollout, TRACE, None) for rollout in rollouts]
+    missing = sum(trace is None for trace in traces)
+    if is_needed and missing:
+        raise ValueError(
+            f"{missing} of {len(traces)} rollouts do not say their segments; let the agent return `turn_rewards`, one "
+            "for every entry of action_ranges, or take the terms that read segments out of advantage.terms"
+        )
+    return None if missing else traces
 
 
 def gather_advantages(experiences: list[Experience]) -> torch.Tensor:

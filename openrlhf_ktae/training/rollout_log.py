@@ -220,15 +220,19 @@ def _rows(
 ) -> pa.Table:
     first, last = (ends_.tolist() for ends_ in ends(batch.mask[rows]))
     offsets = pa.array(np.cumsum([0, *(stop - start for start, stop in zip(first, last, strict=True))]), pa.int32())
-    numbers = rows.tolist()
+    places = rows.tolist()
 
     def steps(values: torch.Tensor) -> np.ndarray:
         of_rows = values.numpy() if values.dtype != torch.bfloat16 else values.float().numpy()
-        parts = [of_rows[row, start:stop] for row, start, stop in zip(numbers, first, last, strict=True)]
+        parts = [of_rows[row, start:stop] for row, start, stop in zip(places, first, last, strict=True)]
         return np.concatenate(parts)
 
     def listed(values: np.ndarray | pa.Array, kind: pa.DataType) -> pa.ListArray:
         return pa.ListArray.from_arrays(offsets, pa.array(values, kind))
+
+    def numbers(values: np.ndarray) -> pa.ListArray:
+        # What a term has no number for is NaN there, and null here.
+        return pa.ListArray.from_arrays(offsets, pa.array(values.astype(np.float32), pa.float32(), from_pandas=True))
 
     def numeric(values: torch.Tensor | None, kind: pa.DataType) -> pa.Array:
         return pa.nulls(len(rows), kind) if values is None else pa.array(values[rows].numpy()).cast(kind)
@@ -241,9 +245,9 @@ def _rows(
         "step": pa.array(np.full(len(rows), batch.step), pa.int32()),
         "group": pa.array(group.numpy(), pa.int32()),
         "rollout": pa.array(_place_in_group(group.numpy()), pa.int32()),
-        "prompt": pa.array([batch.prompts[row] for row in numbers], pa.string()),
+        "prompt": pa.array([batch.prompts[row] for row in places], pa.string()),
         "response": pc.call_function("binary_join", [listed(vocabulary.texts(token_ids), pa.string()), pa.scalar("")]),
-        "label": pa.array([batch.labels[row] for row in numbers], pa.string()),
+        "label": pa.array([batch.labels[row] for row in places], pa.string()),
         "reward": numeric(batch.rewards, pa.float32()),
         "score": numeric(batch.scores, pa.float32()),
         "correct": numeric(None if batch.scores is None else batch.scores > 0, pa.bool_()),
@@ -253,7 +257,9 @@ def _rows(
         "log_prob": listed(log_probs, pa.float32()),
         "advantage": listed(steps(outcome.advantages), pa.float32()),
     }
-    return pa.table(columns | {name: listed(steps(of), pa.float32()) for name, of in outcome.columns.items()})
+    if batch.segments is not None:
+        columns["branch"] = numeric(batch.segments.branch, pa.int32())
+    return pa.table(columns | {name: numbers(steps(of)) for name, of in outcome.columns.items()})
 
 
 def _place_in_group(group: np.ndarray) -> np.ndarray:

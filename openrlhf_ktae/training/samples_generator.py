@@ -12,6 +12,7 @@ from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator, _coll
 from openrlhf_ktae.training.experience_maker import require_rewards
 from openrlhf_ktae.training.generation_order import seed_of
 from openrlhf_ktae.training.options import TrainingOptions
+from openrlhf_ktae.training.rollout_batch import TRACE
 
 
 class Generator(SamplesGenerator):
@@ -32,6 +33,7 @@ class Generator(SamplesGenerator):
         self.episode = 0
         """Number of the next pass over the data, whose order is seeded by it."""
         self._round: tuple[Any, ...] = ()
+        self._says_what_for = bool(options.sampling())
 
     def generate_samples(self, **generate_kwargs):
         """As upstream, whose data loader takes its order from a generator that nothing seeds in this process."""
@@ -47,6 +49,8 @@ class Generator(SamplesGenerator):
             # samples_generator.py:80 would evaluate rollout.batch_size problems at a time and wait for the longest
             # response of each such round.
             num_prompts = len(self.eval_dataloader.dataset)
+        if self._says_what_for:
+            ray.get([engine.begin_evaluation.remote(evaluates) for engine in self.vllm_engines])
         self._round = ("evaluation" if evaluates else "training", self.step, 0)
         self.failed_prompts, accepted, consumed, exhausted = 0, [], 0, False
         missing, pending = num_prompts, []
@@ -85,6 +89,12 @@ class Generator(SamplesGenerator):
             expected = [len(prompts[first::count]) for first in range(count)]
             ray.get([e.begin_round.remote(seed, n) for e, n in zip(self.vllm_engines, expected, strict=True)])
         return super()._dispatch_prompts_to_vllm(prompts, labels, images=images, **generate_kwargs)
+
+    def _process_response_into_experience(self, response, **generate_kwargs) -> Experience:
+        """As upstream, with the response's trace."""
+        experience = super()._process_response_into_experience(response, **generate_kwargs)
+        setattr(experience, TRACE, response.get("trace"))
+        return experience
 
     def _teaches(self, group: list[Experience]) -> bool:
         """DAPO's filter: whether the mean score is inside of ``algo.dynamic_filtering_range``."""

@@ -11,10 +11,16 @@ _GRADER_METRICS = {
 }
 """Names under which the reward function reports, and the metrics they become."""
 
+GENERATED_TOKENS = "generated_tokens"
+"""Entry of a rollout's ``info``: its share of what was generated for its prompt, continuations included."""
+
 
 def step_metrics(batch: RolloutBatch) -> dict[str, float]:
     """Accuracy, lengths by correctness, group composition, grader health and sampler agreement of one step."""
     metrics = {metric: batch.info[name].mean().item() for name, metric in _GRADER_METRICS.items() if name in batch.info}
+    if GENERATED_TOKENS in batch.info:
+        generated = batch.info[GENERATED_TOKENS].sum().item()
+        metrics["rollout/generated_per_trained_token"] = generated / max(int(batch.mask.sum()), 1)
     if batch.rollout_log_probs is not None:
         difference = (batch.log_probs - batch.rollout_log_probs).abs() * batch.mask
         metrics["weights/vllm_logprob_diff_mean"] = difference.sum().item() / max(int(batch.mask.sum()), 1)

@@ -18,14 +18,14 @@ from openrlhf_ktae.training.experience_maker import ExperienceMaker
 from openrlhf_ktae.training.options import TrainingOptions
 from openrlhf_ktae.training.overrides import install, plain_class
 from openrlhf_ktae.training.rollout_log import RolloutLog, token_text
-from openrlhf_ktae.training.step_metrics import step_metrics
+from openrlhf_ktae.training.step_metrics import GENERATED_TOKENS, step_metrics
 
 _Sync = plain_class(ppo_trainer.PPOTrainer)
 _AsyncTraining = plain_class(ppo_trainer_async.TrainingActor)
 _AsyncGeneration = plain_class(ppo_trainer_async.GenerateSamplesActor)
 _Async = plain_class(ppo_trainer_async.PPOTrainerAsync)
 
-_REPLACED_METRICS = ("formatted", "timed_out", "grader_error")
+_REPLACED_METRICS = ("formatted", "timed_out", "grader_error", GENERATED_TOKENS)
 """Entries of OpenRLHF's status that the metrics hold under a better name (`step_metrics`)."""
 
 _TERMS_STATE = "advantage_terms"

@@ -1,5 +1,6 @@
 """Slow references of credit from branches and turns: plain Python from the papers, one number at a time."""
 
+import itertools
 import math
 
 
@@ -18,7 +19,10 @@ def multi_answer(rewards_by_thought, epsilon=1e-9):
     """GRPO-MA on one prompt: (advantage of each thought, advantages of its answers)."""
     thoughts = normalise([mean(rewards) for rewards in rewards_by_thought], epsilon)
     answers = iter(normalise([reward for rewards in rewards_by_thought for reward in rewards], epsilon))
-    return [(thought, [next(answers) for _ in rewards]) for thought, rewards in zip(thoughts, rewards_by_thought)]
+    return [
+        (thought, [next(answers) for _ in rewards])
+        for thought, rewards in zip(thoughts, rewards_by_thought, strict=True)
+    ]
 
 
 def turn_level(outcomes, turn_rewards, gamma, weight, epsilon=1e-4):
@@ -41,9 +45,10 @@ def turn_level(outcomes, turn_rewards, gamma, weight, epsilon=1e-4):
 def chain(values_of_cuts, reward, value_of_prompt):
     """SPO-chain on one rollout: the advantage of each segment, from the values at its cuts."""
     values = [value_of_prompt, *values_of_cuts, reward]
-    return [after - before for before, after in zip(values, values[1:])]
+    return [after - before for before, after in itertools.pairwise(values)]
 
 
 def functional_group(rewards, agents):
     """AdvEvo-MARL on one prompt."""
-    return [r - mean([x for x, other in zip(rewards, agents) if other == agent]) for r, agent in zip(rewards, agents)]
+    of_agent = {agent: [x for x, other in zip(rewards, agents, strict=True) if other == agent] for agent in agents}
+    return [reward - mean(of_agent[agent]) for reward, agent in zip(rewards, agents, strict=True)]

@@ -49,7 +49,7 @@ def actor():
     }
     actor = object.__new__(rollout_actor.RolloutActor)
     actor.executor, actor.llm, actor._mm_pad_token_ids = executor, Engine(), None
-    actor._one_by_one = actor._reward = None
+    actor._one_by_one = actor._reward = actor._sampler = None
     asyncio.run(actor.take_tokenizer(Tokenizer()))
     return actor
 

@@ -28,15 +28,15 @@ class TurnLevelOptions(Options):
     """Weight of a turn's advantage beside that of the outcome."""
 
     outcome: Literal["apart", "last_turn"] = "apart"
-    """`apart`: A = A_outcome + weight x A_turn, normalised apart. `last_turn`: the outcome is a reward of the last turn,
-    and A = A_turn."""
+    """`apart`: A = A_outcome + weight x A_turn, normalised apart. `last_turn`: the outcome is a reward of the last
+    turn, and A = A_turn."""
 
 
 class Term(AdvantageTerm):
     """A of turn k = A_outcome + weight x A_k: A_k from the returns G_k = sum_l>=k gamma^(l-k) r_l of the k-th turns.
 
-    Both are normalised over the prompt's rollouts (unbiased deviation + 1e-4), returns over those that have a k-th turn.
-    The rollout's reward is the outcome; what turns earned stands beside it.
+    Both are normalised over the prompt's rollouts (unbiased deviation + 1e-4), returns over those with a k-th turn. The
+    rollout's reward is the outcome; what turns earned stands beside it.
     """
 
     Options = TurnLevelOptions

@@ -15,11 +15,14 @@ function prepareGroup(view) {
   for (const rollout of view.rollouts) {
     const given = new Set(rollout.given);
     rollout.isGiven = given;
+    rollout.isStart = new Set(rollout.starts ?? []);
     rollout.values ??= rollout.tokens.map((t, i) => (given.has(i) ? 0 : value[t] ?? 0));
     rollout.total = rollout.advantage ?? (rollout.base == null ? null : rollout.tokens.map((_, i) => (given.has(i) ? 0 : rollout.base + rollout.values[i])));
     rollout.probability = rollout.log_prob ? rollout.log_prob.map((p) => (p == null ? null : Math.exp(p / 100))) : null;
   }
   view.specials = new Set(view.special);
+  view.hasSegments = view.rollouts.some((rollout) => rollout.isStart.size);
+  view.hasBranches = new Set(view.rollouts.map((rollout) => rollout.branch)).size > 1;
   return view;
 }
 
@@ -80,6 +83,7 @@ function tokenElement(card, i) {
   const element = make("span", { class: `tok ${rollout.isGiven.has(i) ? "given" : shade(card.numbers?.[i])}`, role: "option", "aria-selected": "false",
     "data-t": t, "data-i": i, id: `tok-${index}-${i}`, "aria-setsize": rollout.tokens.length, "aria-posinset": i + 1 });
   if (map.view.specials.has(t)) element.classList.add("special");
+  if (rollout.isStart.has(i)) element.classList.add("starts-segment");
   if (!map.view.vocabulary[t].trim()) element.setAttribute("aria-label", spoken(map.view.vocabulary[t]));
   if (map.view.vocabulary[t].endsWith("\n")) element.classList.add("ends-line");
   return fillPiece(element, map.view.vocabulary[t]);
@@ -110,7 +114,7 @@ function buildCard(rollout, index) {
   const strip = make("canvas", { class: "strip", height: "20", "aria-hidden": "true" });
   const expand = make("button", { type: "button", class: "quiet small", "aria-expanded": "false", "aria-label": `Show rollout ${rollout.rollout} in full height`, text: "⤢" });
   const facts = [`${rollout.tokens.length} tokens`, rollout.reward == null ? null : `reward ${short(rollout.reward)}`, rollout.base == null ? null : `A ${signed(rollout.base, 2)}`,
-    rollout.truncated ? "cut off" : null].filter(Boolean).join(" · ");
+    map.view.hasBranches ? `branch ${rollout.branch}` : null, rollout.truncated ? "cut off" : null].filter(Boolean).join(" · ");
   const element = make("section", { class: `rollout ${rollout.correct ? "correct" : "wrong"}`, "aria-label": `Rollout ${rollout.rollout}, ${word.toLowerCase()}` },
     make("header", {}, make("span", { class: "verdict-chip", text: `${rollout.correct ? "✓" : "✗"} ${word}` }), make("span", { class: "number", text: `#${rollout.rollout}` }),
       make("span", { class: "facts-line", text: facts }), expand), strip, box);
@@ -211,6 +215,7 @@ function drawLegend() {
     const at = (i) => String(Number((bounds[i] * map.limit).toPrecision(2)));
     legend.replaceChildren(...[3, 2, 1, 0].map((i) => sample(`n${i + 1}`, `≤ −${at(i)}`)), sample("", "near 0"), ...[0, 1, 2, 3].map((i) => sample(`p${i + 1}`, `≥ ${at(i)}`)));
   }
+  if (map.view.hasSegments) legend.append(sample("starts-segment", "a segment begins"));
 }
 
 // The columns of the run's advantage terms, as further colours.

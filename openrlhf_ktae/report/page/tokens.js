@@ -4,6 +4,8 @@ const COLUMNS = [["token", "Token"], ["value", "K"], ["a", "a"], ["b", "b"], ["c
 const MEANING = { a: "correct rollouts with the token", b: "wrong rollouts with the token", c: "correct rollouts without it", d: "wrong rollouts without it",
   m_c: "occurrences in correct rollouts", m_w: "occurrences in wrong rollouts", fisher_p: "Fisher's exact test, two-sided", information_gain_bits: "bits",
   cohens_h: "direction by presence", tf_contrast: "direction by frequency", value: "key-token value", token: "text" };
+const COLUMN_MEANING = { segment: "number of the token's segment (thought and answer, turn, text between two cuts), from 0", segment_value: "estimated value of the text before this segment",
+  turn_return: "what this turn and the later ones earned, discounted", functional_group: "number of the agent's role", entropy: "nats" };
 const table = { rows: [], sort: "value", down: true, shown: 60 };
 
 function emptyInspector() {
@@ -44,7 +46,7 @@ function showToken(shown) {
       ["h", MEANING.cohens_h, number("cohens_h", s.cohens_h)], ["r", MEANING.tf_contrast, number("tf_contrast", s.tf_contrast)],
       card && ["total A", "advantage trained on", number("advantage", card.rollout.total?.[i] ?? null, (v) => signed(v))],
       card && ["prob.", "policy probability", number("probability", card.rollout.probability?.[i] ?? null)],
-      ...(card ? map.view.columns.map((name) => [name.replaceAll("_", " "), "written by an advantage term", number(`column-${name}`, card.rollout.columns?.[name]?.[i] ?? null)]) : [])]),
+      ...(card ? map.view.columns.map((name) => [name.replaceAll("_", " "), COLUMN_MEANING[name] ?? "written by an advantage term", number(`column-${name}`, card.rollout.columns?.[name]?.[i] ?? null)]) : [])]),
     isSaturatedByChance(s) ? make("p", { class: "hint saturated", text: "K is at its limit although p is not small: only one class uses the token, so r is very large. ktae.tf_smoothing above 0 counters that." }) : null,
     card ? make("p", { class: "hint where", text: `Rollout ${card.rollout.rollout}, token ${i + 1} of ${card.rollout.tokens.length}${card.rollout.isGiven.has(i) ? " (given, not generated)" : ""}` }) : null);
   highlight.replaceSync(`.tok[data-t="${token}"] { outline: 2px solid var(--mark); outline-offset: 1px; border-radius: 3px; }`);

@@ -1,0 +1,86 @@
+"""Chains of arithmetic by two agents, for the tiny model: a solver works a problem out, a checker judges its answer.
+
+    solver     7*8+1-3*3+4=     7*8=6;6+1=7;7-3=4;4*3=2;2+4=6;#6
+    checker    7*8+1-3*3+4=6?   7*8=6;6+1=7;7-3=4;4*3=2;2+4=6;#1
+
+The checker sees the problem and the answer, not how it came about, and says 1 (right) or 0 (wrong).
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from pydantic import Field
+
+from openrlhf_ktae.tasks.arithmetic import MODULUS, answer, problems, work_out
+from openrlhf_ktae.tasks.math import Task as MathTask
+from openrlhf_ktae.tasks.prompt_set import PromptRow
+from openrlhf_ktae.tasks.splits import Split
+from openrlhf_ktae.tasks.task import Lessons, MadeOptions
+from openrlhf_ktae.tasks.team import Said, Team
+from openrlhf_ktae.tasks.templates import Template
+
+NO_ANSWER = "x"
+
+
+class SolverAndChecker(Team):
+    """One after the other."""
+
+    roles = ("solver", "checker")
+
+    def assignment(self, role: int, prompt: str, label: Any, before: Sequence[Said]) -> tuple[str, Any]:
+        """The problem for the solver; the solver's answer behind it for the checker."""
+        if role == 0:
+            return prompt, label
+        claimed = before[0].text.rpartition("#")[2][:1]
+        return checked(prompt, claimed if claimed.isdigit() else NO_ANSWER), str(int(before[0].is_correct))
+
+
+def checked(prompt: str, claimed: str) -> str:
+    """What a checker is asked."""
+    return f"{prompt}{claimed}?"
+
+
+class Task(MathTask):
+    """Chains of arithmetic, solved and checked; both agents' answers are verified by the math grader."""
+
+    class Options(MadeOptions):
+        """Checked arithmetic: its warm-up."""
+
+        directory: str = "runs/assets/checked_arithmetic"
+        """Where the prompt sets (train.jsonl, evaluation.jsonl) and the warmed-up model (model/) are made."""
+
+        warmup_noise: float = Field(default=0.22, ge=0, le=1)
+        """Share of the steps in the worked examples that hold a random result."""
+
+    template = Template("checked_arithmetic", "{q}", "hash", source="the problem alone")
+    team = SolverAndChecker
+
+    def prompt_sets(self) -> dict[str, Iterator[PromptRow]]:
+        """Training and evaluation problems, disjoint by construction; the evaluation asks the solver alone."""
+        options = self.options
+        return {
+            "train.jsonl": _rows("train", options.train_problems, options.seed),
+            "evaluation.jsonl": _rows("evaluation", options.evaluation_problems, options.seed),
+        }
+
+    def lessons(self) -> Lessons:
+        """Worked solutions with noise, every other one of a checker."""
+        rng = random.Random(self.options.seed)
+        return Lessons(self._examples(rng))
+
+    def _examples(self, rng: random.Random) -> Iterator[tuple[str, str]]:
+        for number, prompt in enumerate(problems("warmup", self.options.seed)):
+            written = work_out(prompt, self.options.warmup_noise, rng)
+            if number % 2 == 0:
+                yield prompt, written
+                continue
+            steps, _, result = written.rpartition("#")
+            claimed = result if rng.random() < 0.5 else str(rng.randrange(MODULUS))
+            yield checked(prompt, claimed), f"{steps}#{int(claimed == result)}"
+
+
+def _rows(split: Split, count: int, seed: int) -> Iterator[PromptRow]:
+    for prompt in islice(problems(split, seed), count):
+        yield {"input": prompt, "label": answer(prompt), "datasource": "checked_arithmetic"}

@@ -1,0 +1,154 @@
+"""Credit from branches, continuations, turns and teams, for real: three steps each on an untrained tiny model.
+
+The advantages of every step are made again, by the slow references, from what the rollout log says.
+"""
+
+import itertools
+import math
+
+import branch_references as reference
+import pyarrow.parquet as pq
+import pytest
+from ktae_oracle import oracle_values
+from tiny_run import PROMPTS, TinyRuns, start, steps
+
+from openrlhf_ktae.advantage import KtaeConfig
+from openrlhf_ktae.run_folder import RunFolder
+
+pytestmark = pytest.mark.ray
+
+STEPS = 3
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return TinyRuns(tmp_path_factory.mktemp("branching"), STEPS)
+
+
+def trained(runs: TinyRuns, name: str, *overrides: str) -> tuple[list[list[dict]], list[dict]]:
+    """The rollouts of all prompts of all steps of a run, and its metrics."""
+    line, folder = runs.command(name, "run.rollout_log_steps=1", "ckpt.save_steps=-1", *overrides)
+    process = start(line)
+    output, _ = process.communicate(timeout=500)
+    assert process.returncode == 0, output
+    assert steps(folder) == list(range(1, STEPS + 1))
+    groups = [group for step in steps(folder) for group in groups_of(folder, step)]
+    assert len(groups) == STEPS * PROMPTS
+    return groups, [line for line in folder.metrics() if line["kind"] == "train"]
+
+
+def groups_of(folder: RunFolder, step: int) -> list[list[dict]]:
+    rows = pq.read_table(folder.rollouts / f"step_{step:05d}.parquet").to_pylist()
+    return [list(group) for _, group in itertools.groupby(rows, key=lambda row: row["group"])]
+
+
+def of_segments(row: dict, column: str) -> list[float]:
+    """The number of each segment, which all of its tokens have."""
+    found = {}
+    for number, value in zip(row["segment"], row[column], strict=True):
+        if number >= 0:
+            found.setdefault(int(number), set()).add(value)
+    assert all(len(values) == 1 for values in found.values())
+    return [values.pop() for _, values in sorted(found.items())]
+
+
+def oracle_of(group: list[dict], ignored: tuple[int, ...]) -> list[list[float]]:
+    """Key-token values of a group, of generated tokens alone."""
+    length = max(len(row["token_ids"]) for row in group)
+
+    def padded(name):
+        return [row[name] + [0] * (length - len(row[name])) for row in group]
+
+    correct = [row["correct"] for row in group]
+    return oracle_values(
+        padded("token_ids"), padded("generated"), correct, [0] * len(group), KtaeConfig(ignore_token_ids=ignored)
+    )
+
+
+def test_multi_answer_with_ktae(runs):
+    groups, lines = trained(
+        runs, "answers", "advantage.terms=[multi_answer, ktae]", "multi_answer.answers=2", 'multi_answer.end="="',
+        "vllm.enable_prefix_caching=true", "rollout.max_new_tokens=24",
+    )  # fmt: skip
+    answered = 0
+    for group in groups:
+        by_thought = [list(rows) for _, rows in itertools.groupby(group, key=lambda row: row["branch"])]
+        assert [len(rows) for rows in by_thought] == [2] * 4
+        found = reference.multi_answer([[row["reward"] for row in rows] for rows in by_thought])
+        values = iter(oracle_of(group, (0, 2)))
+        for rows, (of_thought, of_answers) in zip(by_thought, found, strict=True):
+            assert len({tuple(t for t, s in zip(row["token_ids"], row["segment"]) if s == 0) for row in rows}) == 1
+            for row, of_answer in zip(rows, of_answers, strict=True):
+                total = [
+                    (of_thought if number == 0 else of_answer) + value
+                    for number, value in zip(row["segment"], next(values), strict=False)
+                ]
+                assert row["advantage"] == pytest.approx(total, abs=1e-5)
+                answered += max(row["segment"]) == 1
+                if max(row["segment"]) == 1:
+                    assert row["segment_value"][-1] == pytest.approx(reference.mean([r["reward"] for r in rows]))
+    assert 0 < answered < len(groups) * 8
+    # A thought is generated once, and stands in two rollouts.
+    assert all(line["rollout/generated_per_trained_token"] < 1 for line in lines)
+
+
+def test_values_of_prefixes_in_asynchronous_training(runs):
+    groups, lines = trained(
+        runs, "chain", "advantage.terms=[segment_value]", "segment_value.cut_every=6", "segment_value.continuations=2",
+        "segment_value.threshold=0.5", "vllm.enable_prefix_caching=true", "train.async_enable=true",
+    )  # fmt: skip
+    values = []
+    for group in groups:
+        of_prompt = reference.mean([row["reward"] for row in group])
+        for row in group:
+            before = of_segments(row, "segment_value")
+            values += before[1:]
+            expected = reference.chain(before[1:], row["reward"], of_prompt)
+            for number, advantage, log_prob in zip(row["segment"], row["advantage"], row["log_prob"], strict=True):
+                certain = log_prob >= math.log(0.5)
+                assert advantage == pytest.approx(0 if certain else expected[int(number)], abs=1e-5)
+    # Rewards are -0.25 and 0.75: two continuations have a mean of -0.25, 0.25 or 0.75.
+    assert set(values) == {-0.25, 0.25, 0.75}
+    assert all(line["rollout/generated_per_trained_token"] > 1.5 for line in lines)
+
+
+def test_turns_with_a_tool_whose_text_is_not_trained_on(runs):
+    groups, lines = trained(
+        runs, "turns", "task.name=calculator", f"calculator.directory={runs.folder / 'unused_too'}",
+        "calculator.warmup_steps=0", "advantage.terms=[turn_level, ktae]", "turn_level.gamma=0.5",
+        "rollout.max_new_tokens=48", f"eval.dataset={runs.folder / 'evaluation.jsonl'}",
+    )  # fmt: skip
+    later = 0
+    for group in groups:
+        expected = reference.turn_level(
+            [row["reward"] for row in group],
+            # Nothing that an untrained model writes is the next call.
+            [[0.0] * len(of_segments(row, "turn_return")) for row in group],
+            gamma=0.5,
+            weight=1.0,
+        )
+        for row, of_turns, values in zip(group, expected, oracle_of(group, (0, 2)), strict=True):
+            for place, number in enumerate(row["segment"]):
+                assert row["generated"][place] == (number >= 0)
+                if number >= 0:
+                    assert row["advantage"][place] == pytest.approx(of_turns[int(number)] + values[place], abs=1e-5)
+                else:
+                    assert row["key_token_value"][place] == 0
+            later += max(row["segment"]) > 0
+            assert row["response"].count("?;") >= max(row["segment"])
+    assert later > 0 and all(line["turn_level/turns_mean"] > 1 for line in lines)
+
+
+def test_a_team_of_two_has_two_baselines(runs):
+    groups, lines = trained(
+        runs, "team", "task.name=checked_arithmetic", f"checked_arithmetic.directory={runs.folder / 'unused_three'}",
+        "checked_arithmetic.warmup_steps=0", "advantage.terms=[functional_group]",
+    )  # fmt: skip
+    for group in groups:
+        roles = [row["functional_group"][0] for row in group]
+        assert roles == [0] * 4 + [1] * 4
+        assert [row["prompt"].endswith("?") for row in group] == [role == 1 for role in roles]
+        expected = reference.functional_group([row["reward"] for row in group], roles)
+        for row, advantage in zip(group, expected, strict=True):
+            assert row["advantage"] == pytest.approx([advantage] * len(row["advantage"]), abs=1e-6)
+    assert all({f"functional_group/reward_mean_{role}" for role in (0, 1)} <= set(line) for line in lines)
