@@ -1,5 +1,6 @@
 """Knights and knaves: one solution each, splits that share nothing, verdicts, both forms."""
 
+import hashlib
 import json
 import random
 import re
@@ -24,6 +25,12 @@ WORDED = Task.Options(form="worded", people=(2, 3), depth=1, train_problems=60, 
 
 def made(people: int, depth: int, number: int, split="train", seed=0) -> list[Puzzle]:
     return list(islice(puzzles(split, people, depth, seed), number))
+
+
+def test_the_prompt_is_letter_by_letter_that_of_the_published_files():
+    """The digest of the column ``prompt`` of all 5,000 rows of the AR and Lopti authors' files, the quiz taken out."""
+    digest = hashlib.sha256(Task.template.render("{q}").encode()).hexdigest()
+    assert digest == "c337e4327557731d1466e5026557201f251e0f207289f4c44171d9a1b558ae79"
 
 
 @pytest.mark.parametrize(

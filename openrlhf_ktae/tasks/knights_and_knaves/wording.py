@@ -19,12 +19,13 @@ _SAYS = ("{n} said, \"{s}.\"", "{n} told you that {s}.", "{n} remarked, \"{s}\".
          "According to {n}, \"{s}\".", "In {n}'s words: \"{s}\".", "{n} noted, \"{s}\".")  # fmt: skip
 _JOINED = {"and": "{0} and {1}", "or": "{0} or {1}", "->": "if {0} then {1}", "<=>": "{0} if and only if {1}"}
 
+# Letter by letter that of the published files, the missing space and the double one included.
 TEMPLATE = Template(
     "knights_and_knaves",
     "<|im_start|>system\nYou are a helpful assistant. The assistant first thinks about the reasoning process in the "
     "mind and then provides the user with the answer. The reasoning process and answer are enclosed within <think> "
-    "</think> and <answer> </answer> tags, respectively, i.e., <think> reasoning process here </think><answer> answer "
-    "here </answer>. Now the user asks you to solve a logical reasoning problem. After thinking, when you finally "
+    "</think> and<answer> </answer> tags, respectively, i.e., <think> reasoning process here </think><answer> answer "
+    "here </answer>.  Now the user asks you to solve a logical reasoning problem. After thinking, when you finally "
     "reach a conclusion, clearly state the identity of each character within <answer> </answer> tags. i.e., <answer> "
     "(1) Zoey is a knight\n(2) ... </answer>.\n<|im_end|>\n<|im_start|>user\n{q}\n<|im_end|>\n"
     "<|im_start|>assistant\n<think>",
