@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from eval_files import make_result
-from report_browser import start_browser
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
@@ -16,14 +15,11 @@ from eval.page import write_page
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory):
-    driver = start_browser(tmp_path_factory.mktemp("profile"))
-    driver.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": 1200, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
-    )
-    yield driver
-    driver.quit()
+@pytest.fixture(autouse=True)
+def window(driver):
+    """Wide enough for tables and plots side by side."""
+    shot = {"width": 1200, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", shot)
 
 
 def show(driver, page, plots):

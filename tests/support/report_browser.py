@@ -15,6 +15,9 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage", "--hide-scrollbars",
 )  # fmt: skip
 
+VIEWS = ("health", "curves", "maps", "groups", "setup")
+"""The report's, as its addresses name them."""
+
 
 def start_browser(profile: Path) -> webdriver.Chrome:
     """Chromium with an empty profile; skips the test where Chromium or its driver is not installed."""

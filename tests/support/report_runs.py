@@ -250,3 +250,8 @@ def _response(rng: random.Random, x: int, y: int, is_correct: bool, tokens: int)
 
 def _no_nan(row: dict[str, Any]) -> dict[str, Any]:
     return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
+
+
+def group_rows(run: Path, step: int, group: int) -> list[dict]:
+    """The rollouts of a group of a step, as the run logged them."""
+    return [r for r in pq.read_table(run / "rollouts" / f"step_{step:05d}.parquet").to_pylist() if r["group"] == group]
