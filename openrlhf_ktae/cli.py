@@ -60,6 +60,22 @@ def train(
     raise typer.Exit(train_command(recipe, overrides or [], dry_run, resume))
 
 
+@app.command()
+def sweep(
+    file: Annotated[Path, typer.Argument(help="YAML: recipe, seeds, arms, baseline (docs/sweeps.md).")],
+    output: Annotated[
+        Path | None, typer.Option(help="The sweep's folder; by default runs/sweeps/ and the file's name.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every run and list where they stand.")] = False,
+    parallel: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    only: Annotated[str, typer.Option(metavar="TEXT", help="Only runs whose name holds this, such as grpo/.")] = "",
+) -> None:
+    """Train several arms on the same seeds, and count what came out; the same command goes on where it stopped."""
+    from openrlhf_ktae.runs.sweep import sweep_command
+
+    raise typer.Exit(sweep_command(file, output, dry_run, parallel, only))
+
+
 @app.command("options")
 def list_options(
     word: Annotated[str | None, typer.Argument(help="Part of a name or a meaning; all options if not given.")] = None,

@@ -17,3 +17,8 @@ def split_of(key: str) -> Split:
     """The split of the problem that ``key`` stands for."""
     tenth = zlib.crc32(key.encode()) % 10
     return next(split for split, tenths in _TENTHS.items() if tenth in tenths)
+
+
+def share_of(split: Split) -> float:
+    """Share of the problem space that belongs to a split."""
+    return len(_TENTHS[split]) / 10

@@ -1,5 +1,6 @@
 """A tiny language model for machines without a GPU, and its supervised warm-up on a task's worked examples."""
 
+import fcntl
 import json
 import random
 import string
@@ -127,10 +128,18 @@ def warm_up(model, tokenizer, lessons: Lessons, options: MadeOptions, on_step: O
 def prepare_task(task: BaseTask, on_step: OnStep = lambda *_: None) -> bool:
     """Makes a task's prompt sets and its warmed-up model, where it has any, under ``options.directory``.
 
-    Returns False when they were there already, made with the same options.
+    Returns False when they were there already, made with the same options. Of several processes that want the same, one
+    makes it and the others wait.
     """
+    folder = Path(task.options.directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _prepare(task, folder, on_step)
+
+
+def _prepare(task: BaseTask, folder: Path, on_step: OnStep) -> bool:
     options = task.options
-    folder = Path(options.directory)
     stamp = folder / "made_with.json"
     made_with = options.model_dump_json(indent=2)
     if stamp.exists() and stamp.read_text() == made_with:

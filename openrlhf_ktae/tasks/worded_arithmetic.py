@@ -18,7 +18,7 @@ from pydantic import Field
 from openrlhf_ktae.tasks.arithmetic import MODULUS, apply
 from openrlhf_ktae.tasks.math import Task as MathTask
 from openrlhf_ktae.tasks.prompt_set import PromptRow
-from openrlhf_ktae.tasks.splits import Split, split_of
+from openrlhf_ktae.tasks.splits import Split, share_of, split_of
 from openrlhf_ktae.tasks.task import Lessons, MadeOptions
 from openrlhf_ktae.tasks.templates import Template
 
@@ -35,6 +35,9 @@ _DIGITS = tuple(map(str, range(MODULUS)))
 _START = "Work"
 _WORDS = ("out:", *_DIGITS, *"+-*=", *METHODS, "so", ".", "that", "leaves", "#")
 _ENDS = (".", "#")
+
+_FILLER_RAMP = 0.6
+"""Share of the warm-up over which filler grows from none to what is asked for."""
 
 
 def vocabulary(filler: Literal["small", "large"]) -> tuple[str, ...]:
@@ -112,19 +115,27 @@ class Task(MathTask):
         }
 
     def lessons(self) -> Lessons:
-        """Worked solutions with slips and filler."""
-        rng = random.Random(f"solutions-{self.options.seed}")
-        stream = problems("warmup", self.options.operations, self.options.seed)
-        return Lessons(
-            ((prompt(words), self.work_out(words, rng)) for words in stream), vocabulary(self.options.filler_vocabulary)
+        """Worked solutions with slips, at first without filler: it comes as the arithmetic is learned.
+
+        Filler all along would take most of the time of every step, and of what is learned from it.
+        """
+        options = self.options
+        rng = random.Random(f"solutions-{options.seed}")
+        stream = problems("warmup", options.operations, options.seed)
+        ramp = max(1, _FILLER_RAMP * options.warmup_steps * options.warmup_batch_size)
+        examples = (
+            (prompt(words), self.work_out(words, rng, options.filler_share * min(1.0, number / ramp)))
+            for number, words in enumerate(stream)
         )
+        return Lessons(examples, vocabulary(options.filler_vocabulary))
 
     def decisive(self, tokens: Sequence[str]) -> list[bool]:
         """The choice of a method, its results and the final answer."""
         return decisive_tokens(tokens)
 
-    def work_out(self, words: Sequence[str], rng: random.Random) -> str:
-        """A worked solution, right or with slips; it starts with a space."""
+    def work_out(self, words: Sequence[str], rng: random.Random, filler_share: float | None = None) -> str:
+        """A worked solution, right or with slips; it starts with a space. ``filler_share``: None is the option's."""
+        share = self.options.filler_share if filler_share is None else filler_share
         value = int(words[0])
         written: list[str] = []
         for operation, right in zip(words[1::2], words[2::2], strict=True):
@@ -135,20 +146,20 @@ class Task(MathTask):
             step = _step(METHODS[method], value, operation, int(right), result)
             if rng.random() < self.options.restating:
                 step += ["that", "leaves", str(result), "."]
-            written += [*self._filler(len(step), rng), *step]
+            written += [*self._filler(len(step), share, rng), *step]
             value = result
-        return " ".join(["", *written, *self._filler(2, rng), "#", str(value)])
+        return " ".join(["", *written, *self._filler(2, share, rng), "#", str(value)])
 
-    def _filler(self, meaningful: int, rng: random.Random) -> list[str]:
+    def _filler(self, meaningful: int, share: float, rng: random.Random) -> list[str]:
         """Filler for so many words that mean something: on average the asked share of all words."""
-        wanted = meaningful * self.options.filler_share / (1 - self.options.filler_share)
+        wanted = meaningful * share / (1 - share)
         number = int(2 * wanted * rng.random() + rng.random())
         return rng.choices(FILLER[self.options.filler_vocabulary], k=number)
 
     def _rows(self, split: Split, number: int) -> Iterator[PromptRow]:
         options = self.options
         space = MODULUS * (3 * MODULUS) ** options.operations
-        if number > space // 20:
+        if number > space * share_of(split) / 2:
             raise ValueError(
                 f"worded_arithmetic: {number} {split} problems of {options.operations} operations, there are {space} "
                 "for all splits; ask for fewer, or for more operations"

@@ -32,7 +32,8 @@ ALLOWED = {
     "adapters": {"advantage"},
     "reward": {"config", "reward"},
     "tasks": {"config", "files", "table_files", "plugins", "reward", "tasks"},
-    "report": {"config", "checkpoints", "files", "intervals", "run_folder", "advantage", "report"},
+    "sweep": {"config", "files", "run_folder", "checkpoints", "plugins", "tasks", "sweep"},
+    "report": {"config", "checkpoints", "files", "intervals", "run_folder", "advantage", "sweep", "report"},
     "runs": {
         "config",
         "files",
@@ -52,6 +53,7 @@ ALLOWED = {
         "reward",
         "tasks",
         "report",
+        "sweep",
         "runs",
     },
     "training": {

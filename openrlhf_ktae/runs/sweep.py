@@ -1,0 +1,263 @@
+"""``openrlhf-ktae sweep``: runs what is not finished yet, each as `openrlhf-ktae train` in a process of its own."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from openrlhf_ktae.recipe import RunConfig, resolve
+from openrlhf_ktae.run_folder import git_commit
+from openrlhf_ktae.runs.terminal import say, say_error
+from openrlhf_ktae.sweep.folder import SweepFolder, next_run, seconds_left, seconds_of
+from openrlhf_ktae.sweep.outcomes import read_outcomes, write_summary
+from openrlhf_ktae.sweep.plan import PlannedRun, SweepFile, planned_runs, read_sweep
+from openrlhf_ktae.tasks.task import MadeOptions
+
+TRAINER = (sys.executable, "-m", "openrlhf_ktae.runs.with_parent", "train")
+"""The command that trains one recipe."""
+_POLL_SECONDS = 0.5
+_TERMINAL_LOG = "terminal.log"
+"""In a run's folder: what `openrlhf-ktae train` says, of all its attempts."""
+_SAME_FOR_ALL = ("data.prompt_dataset", "actor.model_name_or_path", "rollout.batch_size", "eval.dataset")
+"""Options that make arms of one seed comparable prompt by prompt."""
+
+
+def sweep_command(file: Path, output: Path | None, dry_run: bool, parallel: int, only: str) -> int:
+    """Runs the command; returns its exit code: 0 where everything asked for is finished."""
+    try:
+        sweep = read_sweep(file)
+        runs = planned_runs(sweep, file.parent)
+        folder = SweepFolder(output or Path("runs") / "sweeps" / file.stem)
+        chosen = [run for run in runs if only in run.name]
+        if not chosen:
+            raise ValueError(f"--only: no run's name holds {only!r}; the first is {runs[0].name}")
+        notes = check_runs(sweep, runs)
+        for run in runs:
+            folder.check_options(run)
+    except ValueError as error:
+        say_error("error", str(error))
+        return 2
+    for note in notes:
+        say(f"Note: {note}")
+    if dry_run:
+        return _print_runs(folder, chosen)
+    folder.describe(file, sweep, git_commit(file.parent), notes)
+    return Sweep(folder, sweep, runs, chosen, parallel).run()
+
+
+def check_runs(sweep: SweepFile, runs: Sequence[PlannedRun]) -> list[str]:
+    """Resolves every run before any starts; returns in what an arm differs from the baseline besides its method.
+
+    Raises:
+        ValueError: an option that cannot be, or two runs that would make each other's prompts and model anew.
+    """
+    notes: dict[str, None] = {}
+    made: dict[Path, tuple[str, MadeOptions]] = {}
+    of_baseline: dict[tuple[str, int], RunConfig] = {}
+    resolved: list[tuple[PlannedRun, RunConfig]] = []
+    for run in runs:
+        try:
+            config = resolve(run.recipe, list(run.overrides))
+        except ValueError as error:
+            raise ValueError(f"{run.name}: {error}") from error
+        resolved.append((run, config))
+        if run.arm == sweep.baseline:
+            of_baseline[run.setting, run.seed] = config
+        options = config.make_task().options
+        if isinstance(options, MadeOptions):
+            other, before = made.setdefault(Path(options.directory).resolve(), (run.name, options))
+            if before != options:
+                raise ValueError(
+                    f"{run.name}: makes its prompts and model in {options.directory}, as {other} does with other "
+                    f"options; say {config.task}.directory, and the paths of data and model, in the setting"
+                )
+    for run, config in resolved:
+        baseline = of_baseline[run.setting, run.seed]
+        for option in _SAME_FOR_ALL:
+            if config.openrlhf.get(option) != baseline.openrlhf.get(option):
+                notes[f"{option} of arm {run.arm} is not the baseline's: the two do not see the same prompts"] = None
+    return list(notes)
+
+
+def _print_runs(folder: SweepFolder, runs: Sequence[PlannedRun]) -> int:
+    for run in runs:
+        state = folder.state(run)
+        say(f"{run.name}: {state.status}")
+        say(f"  openrlhf-ktae train {run.recipe} " + " ".join(f"--set '{override}'" for override in run.overrides))
+    finished = sum(folder.state(run).status == "finished" for run in runs)
+    say(f"{len(runs)} runs in {folder.path}, {finished} finished")
+    return 0
+
+
+@dataclass
+class _Active:
+    run: PlannedRun
+    process: subprocess.Popen[bytes]
+    lock: int
+    log: Path
+    started: float
+
+
+class Sweep:
+    """Starts runs, waits for them, and keeps summary.csv up to date."""
+
+    def __init__(
+        self,
+        folder: SweepFolder,
+        sweep: SweepFile,
+        runs: list[PlannedRun],
+        chosen: list[PlannedRun],
+        parallel: int,
+        trainer: Sequence[str] = TRAINER,
+    ) -> None:
+        self._folder, self._sweep, self._all, self._runs, self._parallel = folder, sweep, runs, chosen, parallel
+        self._trainer = trainer
+        self._active: list[_Active] = []
+        self._tried: set[str] = set()
+        self._elsewhere: set[str] = set()
+        """Names of runs that another sweep in this folder trains now."""
+
+    def run(self) -> int:
+        """Runs everything that is left, at most ``parallel`` at a time; a run that fails is tried once."""
+        done = self._finished()
+        say(f"Sweep {self._folder.path}: {len(self._runs)} runs, {done} finished already, {self._parallel} at a time")
+        try:
+            with _terminated_like_interrupted():
+                while self._start_more() or self._active or self._elsewhere:
+                    time.sleep(_POLL_SECONDS)
+                    self._look()
+        except KeyboardInterrupt:
+            self._end_active()
+            say("Interrupted; the same command goes on from here.")
+            return 128 + signal.SIGINT
+        finally:
+            self._write_summary()
+        left = len(self._runs) - self._finished()
+        say(f"{len(self._runs) - left} of {len(self._runs)} runs finished; {self._folder.summary_csv}")
+        if left:
+            say_error("sweep", f"{left} runs are not finished: the same command tries them again")
+        else:
+            say(f"The page: openrlhf-ktae report {self._folder.path}")
+        return 1 if left else 0
+
+    def _finished(self) -> int:
+        return sum(self._folder.state(run).status == "finished" for run in self._runs)
+
+    def _start_more(self) -> bool:
+        """Starts runs while there is room; returns whether any was started."""
+        started = False
+        while len(self._active) < self._parallel:
+            states = {run.name: self._folder.state(run) for run in self._runs}
+            run = next_run(self._runs, states, self._tried | self._elsewhere)
+            if run is None:
+                break
+            lock = _lock(self._folder.of(run))
+            if lock is None:
+                self._elsewhere.add(run.name)
+                continue
+            # Another sweep may have finished it between our look and our lock.
+            if self._folder.state(run).status == "finished":
+                os.close(lock)
+                continue
+            self._start(run, lock)
+            started = True
+        return started
+
+    def _start(self, run: PlannedRun, lock: int) -> None:
+        folder, state = self._folder.of(run), self._folder.state(run)
+        arguments = [*self._trainer, run.recipe]
+        if state.resumes and state.newest:
+            arguments += ["--resume", str(state.newest.path)]
+        else:
+            for override in (*run.overrides, f"run.output_dir={folder.resolve()}"):
+                arguments += ["--set", override]
+        log = folder / _TERMINAL_LOG
+        with log.open("ab") as file:
+            process = subprocess.Popen(
+                arguments,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                # Ctrl-C reaches us alone; the lock is held until the run itself has ended.
+                start_new_session=True,
+                pass_fds=(lock,),
+            )
+        how = "goes on" if state.resumes else "starts anew" if state.status == "broken" else "starts"
+        say(f"{run.name}: {how} ({log})")
+        self._tried.add(run.name)
+        self._active.append(_Active(run, process, lock, log, time.monotonic()))
+
+    def _look(self) -> None:
+        """Takes in runs that have ended, here or elsewhere."""
+        for active in [active for active in self._active if active.process.poll() is not None]:
+            self._active.remove(active)
+            os.close(active.lock)
+            self._report(active)
+            self._write_summary()
+        for name in list(self._elsewhere):
+            run = next(run for run in self._runs if run.name == name)
+            if (lock := _lock(self._folder.of(run))) is not None:
+                os.close(lock)
+                self._elsewhere.remove(name)
+
+    def _report(self, active: _Active) -> None:
+        state = self._folder.state(active.run)
+        seconds = time.monotonic() - active.started
+        if state.status == "finished":
+            end = f"finished in {seconds:.0f} s"
+        else:
+            reason = state.newest.read()["reason"] if state.newest else None
+            end = f"not finished (exit code {active.process.returncode}): {reason or f'see {active.log}'}"
+        say(f"{active.run.name}: {end}{self._progress()}")
+
+    def _progress(self) -> str:
+        states = [self._folder.state(run) for run in self._runs]
+        newest = [state.newest for state in states if state.status == "finished" and state.newest]
+        durations = [seconds for attempt in newest if (seconds := seconds_of(attempt.read()))]
+        left = len(states) - len(newest)
+        seconds = seconds_left(durations, left, self._parallel)
+        time_left = "" if seconds is None or not left else f", about {seconds / 60:.0f} min left"
+        return f"; {len(newest)} of {len(states)}{time_left}"
+
+    def _write_summary(self) -> None:
+        write_summary(read_outcomes(self._folder, self._all), self._sweep, self._folder.summary_csv)
+
+    def _end_active(self) -> None:
+        for active in self._active:
+            active.process.terminate()
+        for active in self._active:
+            active.process.wait()
+            os.close(active.lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """A file descriptor that locks a run's folder, for as long as a process has it open; None if another has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Inside, SIGTERM raises KeyboardInterrupt, as Ctrl-C does."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,128 @@
+"""The folder of a sweep: sweep.json, and below runs/ one for each run with its attempts. State is what lies there."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from openrlhf_ktae.checkpoints import has_checkpoint
+from openrlhf_ktae.files import write_json
+from openrlhf_ktae.run_folder import RunFolder, now
+from openrlhf_ktae.sweep.plan import PlannedRun, SweepFile
+
+FORMAT = 1
+"""Version of the layout; readers refuse another one."""
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Where a run of a sweep stands."""
+
+    status: str
+    """``finished``; ``broken``: begun, and not running; ``missing``: never begun."""
+    newest: RunFolder | None
+    """Its finished attempt, else the last one."""
+    resumes: bool = False
+    """Whether the last attempt left a checkpoint to go on from."""
+
+
+class SweepFolder:
+    """Paths and files of one sweep."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.sweep_json = self.path / "sweep.json"
+        self.summary_csv = self.path / "summary.csv"
+
+    def describe(self, source: Path, sweep: SweepFile, commit: str | None, notes: Sequence[str] = ()) -> None:
+        """Writes sweep.json: what was asked for, from which file, at which commit."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        before = json.loads(self.sweep_json.read_text(encoding="utf-8")) if self.sweep_json.is_file() else {}
+        content = {
+            "format": FORMAT,
+            "file": str(source),
+            "started_at": before.get("started_at", now()),
+            "git_commit": commit,
+            "notes": list(notes),
+            "sweep": json.loads(sweep.model_dump_json()),
+        }
+        write_json(self.sweep_json, content)
+
+    def read(self) -> tuple[SweepFile, dict[str, Any]]:
+        """What sweep.json says: the sweep, and everything around it.
+
+        Raises:
+            ValueError: there is none, or one of another format.
+        """
+        if not self.sweep_json.is_file():
+            raise ValueError(f"sweep: {self.path} holds no sweep.json; name a folder that `openrlhf-ktae sweep` made")
+        content = json.loads(self.sweep_json.read_text(encoding="utf-8"))
+        if content.get("format") != FORMAT:
+            raise ValueError(f"sweep: {self.path} has format {content.get('format')}, this version reads {FORMAT}")
+        return SweepFile(**content["sweep"]), content
+
+    def of(self, run: PlannedRun) -> Path:
+        """Folder of a run's attempts."""
+        return self.path / "runs" / run.name
+
+    def attempts(self, run: PlannedRun) -> list[RunFolder]:
+        """Run folders of a run, oldest first."""
+        folders = [file.parent for file in self.of(run).glob("*/run.json") if not file.parent.is_symlink()]
+        attempts = [RunFolder(folder) for folder in folders]
+        return sorted(attempts, key=lambda attempt: (attempt.read()["started_at"], attempt.path.name))
+
+    def state(self, run: PlannedRun) -> RunState:
+        """Where a run stands, from its attempts."""
+        attempts = self.attempts(run)
+        if not attempts:
+            return RunState("missing", None)
+        for attempt in attempts:
+            if attempt.read()["status"] == "finished":
+                return RunState("finished", attempt)
+        return RunState("broken", attempts[-1], has_checkpoint(attempts[-1]))
+
+    def check_options(self, run: PlannedRun) -> None:
+        """Refuses a run whose earlier attempts had other options: they would be counted as the same.
+
+        Raises:
+            ValueError: naming the run, the option, and both values.
+        """
+        asked = _by_name(run.overrides)
+        for attempt in self.attempts(run):
+            found = _by_name(attempt.read()["overrides"])
+            found.pop("run.output_dir", None)
+            for option in sorted(asked.keys() | found.keys()):
+                if asked.get(option) != found.get(option):
+                    raise ValueError(
+                        f"{run.name}: {option} was {found.get(option, 'not set')} in {attempt.path}, and the sweep's "
+                        f"file says {asked.get(option, 'nothing')}; give the changed sweep another --output, or delete "
+                        "that folder"
+                    )
+
+
+def _by_name(overrides: Sequence[str]) -> dict[str, str]:
+    return {name: value for name, _, value in (override.partition("=") for override in overrides)}
+
+
+def seconds_of(run: Mapping[str, Any]) -> float | None:
+    """Wall-clock seconds of an attempt, from its run.json; None while it has no end."""
+    if not run.get("finished_at"):
+        return None
+    return (datetime.fromisoformat(run["finished_at"]) - datetime.fromisoformat(run["started_at"])).total_seconds()
+
+
+def next_run(runs: Sequence[PlannedRun], states: Mapping[str, RunState], passed_over: set[str]) -> PlannedRun | None:
+    """The first run that is not finished; ``passed_over``: names of those tried or held already."""
+    for run in runs:
+        if states[run.name].status != "finished" and run.name not in passed_over:
+            return run
+    return None
+
+
+def seconds_left(durations: Sequence[float], runs_left: int, parallel: int) -> float | None:
+    """How long the runs that are left will take, if they are as long as those that finished; None before the first."""
+    if not durations:
+        return None
+    return sum(durations) / len(durations) * -(-runs_left // parallel)
