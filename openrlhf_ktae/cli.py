@@ -68,12 +68,17 @@ def sweep(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every run and list where they stand.")] = False,
     parallel: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
-    only: Annotated[str, typer.Option(metavar="TEXT", help="Only runs whose name holds this, such as grpo/.")] = "",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT", help="Only runs whose name holds this, such as grpo/; may be given several times."
+        ),
+    ] = None,
 ) -> None:
     """Train several arms on the same seeds, and count what came out; the same command goes on where it stopped."""
     from openrlhf_ktae.runs.sweep import sweep_command
 
-    raise typer.Exit(sweep_command(file, output, dry_run, parallel, only))
+    raise typer.Exit(sweep_command(file, output, dry_run, parallel, only or []))
 
 
 @app.command("options")

@@ -9,7 +9,10 @@ GROUP_HELP = "STEP:GROUP whose key-token map the page must hold (or --export dra
 
 
 def report(
-    run_dirs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR...", help="Run folders; several are overlaid.")],
+    run_dirs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN_DIR...", help="Run folders; several are overlaid. Or one folder of a sweep."),
+    ],
     output: Annotated[
         Path | None, typer.Option(help="The page; by default report.html in the first run folder.")
     ] = None,
@@ -27,10 +30,15 @@ def report(
     from openrlhf_ktae.report.page import watch as watch_runs
     from openrlhf_ktae.report.page import write_page
     from openrlhf_ktae.report.run_folder import run_status
+    from openrlhf_ktae.report.sweep_page import is_sweep, write_sweep_page
 
     console = Console(highlight=False, soft_wrap=True)
     try:
         groups = [parse_group(text) for text in group or []]
+        if len(run_dirs) == 1 and is_sweep(run_dirs[0]):
+            page, *others = write_sweep_page(run_dirs[0], output)
+            console.print(f"{page}, with {', '.join(file.name for file in others)}")
+            return
         if export is not None:
             from openrlhf_ktae.report.export import export_figures
 

@@ -78,8 +78,8 @@ def make_page(
     for i, run in enumerate(runs):
         described[i] |= {"findings": [asdict(finding) for finding in check_health(run)], "overview": overviews[i]}
     context |= {"runs": described, "selection": Selection([], 0, {}), "index": pack([])}
-    environment = _environment()
-    empty = environment.get_template("report.html.j2").render(context | {"notes": notes})
+    template = environment().get_template("report.html.j2")
+    empty = template.render(context | {"notes": notes})
     # What the page weighs without maps is known only now; 4 kB stay free for notes on damaged rollouts.
     budget = max(0, size_limit - len(empty.encode("utf-8", "replace")) - 4096)
     selection = select_groups(runs, budget, groups)
@@ -103,7 +103,7 @@ def make_page(
         "bounds": VALUE_BOUNDS,
     }
     context |= {"selection": selection, "index": pack(index), "notes": notes}
-    return environment.get_template("report.html.j2").render(context)
+    return template.render(context)
 
 
 def watch(
@@ -138,6 +138,7 @@ def _overview(run: Run, notes: list[str]) -> dict[str, Any]:
         return overview(replace(run, token_files={}))
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The templates, with everything escaped that is not said to be markup."""
     loader = FileSystemLoader(Path(__file__).parent / "page")
     return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

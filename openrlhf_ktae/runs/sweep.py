@@ -29,15 +29,23 @@ _SAME_FOR_ALL = ("data.prompt_dataset", "actor.model_name_or_path", "rollout.bat
 """Options that make arms of one seed comparable prompt by prompt."""
 
 
-def sweep_command(file: Path, output: Path | None, dry_run: bool, parallel: int, only: str) -> int:
+def sweep_command(
+    file: Path,
+    output: Path | None,
+    dry_run: bool,
+    parallel: int,
+    only: Sequence[str],
+    trainer: Sequence[str] = TRAINER,
+) -> int:
     """Runs the command; returns its exit code: 0 where everything asked for is finished."""
     try:
         sweep = read_sweep(file)
         runs = planned_runs(sweep, file.parent)
         folder = SweepFolder(output or Path("runs") / "sweeps" / file.stem)
-        chosen = [run for run in runs if only in run.name]
-        if not chosen:
-            raise ValueError(f"--only: no run's name holds {only!r}; the first is {runs[0].name}")
+        for part in only:
+            if not any(part in run.name for run in runs):
+                raise ValueError(f"--only: no run's name holds {part!r}; the first is {runs[0].name}")
+        chosen = [run for run in runs if not only or any(part in run.name for part in only)]
         notes = check_runs(sweep, runs)
         for run in runs:
             folder.check_options(run)
@@ -49,7 +57,7 @@ def sweep_command(file: Path, output: Path | None, dry_run: bool, parallel: int,
     if dry_run:
         return _print_runs(folder, chosen)
     folder.describe(file, sweep, git_commit(file.parent), notes)
-    return Sweep(folder, sweep, runs, chosen, parallel).run()
+    return Sweep(folder, sweep, runs, chosen, parallel, trainer).run()
 
 
 def check_runs(sweep: SweepFile, runs: Sequence[PlannedRun]) -> list[str]:
@@ -115,7 +123,7 @@ class Sweep:
         runs: list[PlannedRun],
         chosen: list[PlannedRun],
         parallel: int,
-        trainer: Sequence[str] = TRAINER,
+        trainer: Sequence[str],
     ) -> None:
         self._folder, self._sweep, self._all, self._runs, self._parallel = folder, sweep, runs, chosen, parallel
         self._trainer = trainer

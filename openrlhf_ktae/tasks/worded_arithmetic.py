@@ -36,8 +36,8 @@ _START = "Work"
 _WORDS = ("out:", *_DIGITS, *"+-*=", *METHODS, "so", ".", "that", "leaves", "#")
 _ENDS = (".", "#")
 
-_FILLER_RAMP = 0.6
-"""Share of the warm-up over which filler grows from none to what is asked for."""
+_FILLER_STARTS, _FILLER_IS_WHOLE = 0.6, 0.85
+"""Shares of the warm-up: up to the first there is no filler, from the second on as much as is asked for."""
 
 
 def vocabulary(filler: Literal["small", "large"]) -> tuple[str, ...]:
@@ -115,16 +115,16 @@ class Task(MathTask):
         }
 
     def lessons(self) -> Lessons:
-        """Worked solutions with slips, at first without filler: it comes as the arithmetic is learned.
+        """Worked solutions with slips; filler comes when the arithmetic is learned.
 
-        Filler all along would take most of the time of every step, and of what is learned from it.
+        All along, it would take most of the time of every step, and its noise most of the gradient.
         """
         options = self.options
         rng = random.Random(f"solutions-{options.seed}")
         stream = problems("warmup", options.operations, options.seed)
-        ramp = max(1, _FILLER_RAMP * options.warmup_steps * options.warmup_batch_size)
+        total = max(1, options.warmup_steps * options.warmup_batch_size)
         examples = (
-            (prompt(words), self.work_out(words, rng, options.filler_share * min(1.0, number / ramp)))
+            (prompt(words), self.work_out(words, rng, options.filler_share * _grown(number / total)))
             for number, words in enumerate(stream)
         )
         return Lessons(examples, vocabulary(options.filler_vocabulary))
@@ -171,6 +171,11 @@ class Task(MathTask):
             seen[words] = None
         for words in islice(seen, number):
             yield {"input": prompt(words), "label": str(_answer(words)), "datasource": "worded_arithmetic"}
+
+
+def _grown(done: float) -> float:
+    """Share of the filler that is there when ``done`` of the warm-up is over."""
+    return min(1.0, max(0.0, (done - _FILLER_STARTS) / (_FILLER_IS_WHOLE - _FILLER_STARTS)))
 
 
 def _answer(words: Sequence[str]) -> int:

@@ -16,6 +16,7 @@ from openrlhf_ktae.config import (
     TaskOptions,
 )
 from openrlhf_ktae.runs.options import all_options
+from openrlhf_ktae.sweep.plan import SweepFile
 from openrlhf_ktae.tasks import TASKS
 from openrlhf_ktae.tasks.task import TASK
 
@@ -27,6 +28,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("rec
     ("section", "document"),
     [
         (RunOptions, "runs.md"),
+        (SweepFile, "sweeps.md"),
         (TaskOptions, "tasks.md"),
         *((TASK.load(name).Options, "tasks.md") for name in TASKS),
         (EngineOptions, "gpus.md"),

@@ -15,7 +15,7 @@ from openrlhf_ktae.sweep.statistics import (
 )
 
 
-def coverage(draw, n: int, samples: int = 1000) -> float:
+def coverage(draw, n: int, samples: int = 800) -> float:
     """Share of the intervals of samples of size n that hold 0, the true mean."""
     rng = np.random.default_rng(n)
     estimates = [mean_interval(draw(rng, n)) for _ in range(samples)]
@@ -56,6 +56,14 @@ def test_the_bootstrap_is_near_students_interval_where_values_are_normal():
 def test_equal_values_have_no_width():
     estimate = mean_interval([0.25] * 6)
     assert (estimate.low, estimate.high) == (0.25, 0.25)
+    rounded = mean_interval([0.3 + 0.1 * seed - 0.1 * seed for seed in range(6)])
+    assert rounded.low == rounded.high == pytest.approx(0.3)
+
+
+def test_values_most_of_which_are_the_same_have_students_interval():
+    estimate = mean_interval([0.01, 0.01, 0.01, 0.01, 0.02])
+    half = 2.77645 * 0.002  # t(0.975, 4), standard error
+    assert (estimate.low, estimate.high) == pytest.approx((0.012 - half, 0.012 + half), rel=1e-4)
 
 
 @pytest.mark.parametrize("values", [[], [0.1, math.nan]])

@@ -1,0 +1,2 @@
+startTheme();
+root.dataset.ready = "true";

@@ -1,0 +1,120 @@
+"""The comparison of a sweep's arms, its tables, figures and page."""
+
+import csv
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from openrlhf_ktae.report.sweep_page import compare, figures, is_sweep, make_page, markdown, verdict, write_sweep_page
+from openrlhf_ktae.sweep.key_tokens import quality
+from openrlhf_ktae.sweep.outcomes import Outcome
+from openrlhf_ktae.sweep.plan import PlannedRun, SweepFile
+
+SWEEP = SweepFile(
+    recipe="recipes/quickstart",
+    seeds=(1, 2, 3, 4, 5, 6),
+    arms={"grpo": {}, "better": {}, "same": {}, "late": {}},
+    baseline="grpo",
+    reach=(0.6, 0.99),
+)
+STEPS = (0, 10, 20)
+GAIN = {"grpo": 0.0, "better": 0.05, "same": 0.0, "late": 0.0}
+
+
+def outcome(arm: str, seed: int, status: str = "finished") -> Outcome:
+    base = 0.4 + 0.02 * seed + (0.002 * (-1) ** seed * seed if arm == "same" else 0.0)
+    accuracy = (base, base + 0.1 + GAIN[arm] + 0.001 * seed, base + 0.2 + GAIN[arm])
+    run = PlannedRun("", arm, seed, "recipes/quickstart", ())
+    tokens = (40.0, 35.0, 30.0 - 20 * GAIN[arm])
+    return Outcome(run, status, None, "c0ffee", "set", (STEPS, accuracy), (STEPS, tokens), 20, 1.2, 60.0)
+
+
+def outcomes() -> list[Outcome]:
+    found = [outcome(arm, seed) for seed in SWEEP.seeds for arm in ("grpo", "better", "same")]
+    return found + [outcome("late", seed, "finished" if seed == 1 else "missing") for seed in SWEEP.seeds]
+
+
+def test_arms_are_compared_seed_by_seed():
+    grpo, better, same, late = compare(outcomes(), SWEEP)
+    assert grpo.is_baseline and not grpo.differences
+    gain = better.differences["accuracy_last"]
+    assert gain.estimate.mean == pytest.approx(0.05) and gain.excludes_zero and gain.higher == 6
+    assert not same.differences["area_under_curve"].excludes_zero
+    assert (late.finished, late.planned) == (1, 6) and late.differences["accuracy_last"].estimate.low is None
+    assert better.reached[0.6] == (6, pytest.approx(9.0, abs=3)) and better.reached[0.99] == (0, None)
+    assert better.accuracy.steps == STEPS and better.accuracy.estimates[0].mean == pytest.approx(0.47)
+
+
+def test_the_verdict_says_what_differs_and_what_cannot_be_told():
+    said = verdict(compare(outcomes(), SWEEP), SWEEP)
+    assert re.search(r"better is above grpo, by \+0\.03\d \(\+0\.03\d to \+0\.0[34]\d\)\.", said)
+    assert "No difference to grpo can be told for same, late." in said
+    assert verdict(compare([outcome("grpo", 1)], SWEEP), SWEEP).startswith("Nothing can be said yet")
+
+
+def test_a_run_that_is_not_finished_does_not_count():
+    results = compare([outcome("grpo", 1), outcome("better", 1, "broken")], SWEEP)
+    assert results[1].estimates == {} and results[1].differences == {}
+
+
+def test_every_curve_is_reachable_and_says_its_numbers():
+    drawn = figures(compare(outcomes(), SWEEP), SWEEP)
+    assert set(drawn) == {"accuracy", "response_tokens", *(f"difference-{name}" for name in (
+        "area_under_curve", "accuracy_last", "response_tokens_last"))}  # fmt: skip
+    tree = ElementTree.fromstring(drawn["accuracy"])
+    items = [group for group in tree.iter("g") if "item" in group.get("class", "")]
+    assert [item.get("aria-label").partition(":")[0] for item in items] == ["grpo", "better", "same", "late"]
+    assert all(item.get("tabindex") == "0" for item in items)
+    assert items[1].get("aria-label").startswith("better: step 0 0.470 (")
+    looks = {(item.get("class"), item.find("polyline").get("stroke-dasharray")) for item in items}
+    assert len(looks) == 4  # colour and dash
+
+
+def test_the_tables_are_there_as_markdown():
+    text = markdown(compare(outcomes(), SWEEP), SWEEP)
+    assert "| arm | runs | mean accuracy over training |" in text and "| late | 1 of 6 |" in text
+    assert re.search(r"\| better \| accuracy at the end \| \+0\.050 \(.*\) \| 6 \| 6 / 0 \| 0\.031 \| yes \|", text)
+
+
+def test_the_page_stands_alone_and_escapes_what_a_file_says():
+    hostile = SWEEP.model_copy(update={"recipe": "<script>alert(1)</script>"})
+    results = compare(outcomes(), hostile)
+    page = make_page("<b>name</b>", hostile, {"notes": ["<i>note</i>"]}, outcomes(), results)
+    assert "<script>alert" not in page and "<b>name" not in page and "<i>note" not in page
+    assert page.count("<script>") == 1 and "default-src &#39;none&#39;" in page
+    assert not re.search(r'(?:src|href)="(?!#|data:)', page)
+    assert "late/seed-2: missing" in page
+
+
+def test_the_files_of_a_sweep_are_written_beside_the_page(tmp_path):
+    from openrlhf_ktae.sweep.folder import SweepFolder
+
+    SweepFolder(tmp_path).describe(Path("sweep.yaml"), SWEEP, "c0ffee")
+    assert is_sweep(tmp_path) and not is_sweep(tmp_path / "figures")
+    written = write_sweep_page(tmp_path)
+    assert [file.name for file in written] == [
+        "report.html", "summary.csv", "curves.csv", "comparison.csv", "comparison.md"]  # fmt: skip
+    with (tmp_path / "summary.csv").open() as file:
+        assert {row["status"] for row in csv.DictReader(file)} == {"missing"}
+
+
+def test_a_folder_of_another_format_is_refused(tmp_path):
+    from openrlhf_ktae.sweep.folder import SweepFolder
+
+    (tmp_path / "sweep.json").write_text('{"format": 99}')
+    with pytest.raises(ValueError, match="has format 99, this version reads 1"):
+        SweepFolder(tmp_path).read()
+    with pytest.raises(ValueError, match=r"holds no sweep\.json"):
+        SweepFolder(tmp_path / "nowhere").read()
+
+
+def test_precision_and_recall_of_key_tokens_by_hand():
+    values = [[0.5, 0.05, -0.3], [0.0, -0.11, 0.0]]
+    decisive = [[True, True, False], [False, True, False]]
+    found = quality(7, values, decisive, scale=1.0)
+    assert (found.step, found.precision, found.recall, found.decisive_share) == (7, 2 / 3, 2 / 3, 0.5)
+    assert quality(7, values, decisive, scale=2.0).precision == 1 / 2  # |K| > 0.2: 0.5 and -0.3
+    assert quality(7, [[0.0]], [[True]], 1.0).precision is None and quality(7, [[0.9]], [[False]], 1.0).recall is None
+    assert quality(7, [], [], 1.0) is None

@@ -1,0 +1,162 @@
+"""Starting, killing and going on with sweeps, in real processes; a stand-in of half a second is what trains."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from openrlhf_ktae.checkpoints import write_manifest
+from openrlhf_ktae.files import write_json
+from openrlhf_ktae.run_folder import RunFolder, now
+from openrlhf_ktae.sweep.folder import SweepFolder, seconds_left
+from openrlhf_ktae.sweep.plan import planned_runs, read_sweep
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAINER = (sys.executable, str(ROOT / "tests" / "support" / "stand_in_training.py"))
+DRIVER = f"""
+import sys
+from pathlib import Path
+from openrlhf_ktae.runs.sweep import sweep_command
+file, output, parallel, only = sys.argv[1:]
+sys.exit(sweep_command(Path(file), Path(output), False, int(parallel), only.split(), trainer={TRAINER!r}))
+"""
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    path = tmp_path / "sweep.yaml"
+    arms = {"grpo": {"advantage.terms": []}, "ktae": {"advantage.terms": ["ktae"]}}
+    content = {"recipe": str(ROOT / "recipes" / "quickstart"), "seeds": [1, 2, 3], "arms": arms, "baseline": "grpo"}
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def start(file: Path, output: Path, parallel: int = 1, only: str = "") -> subprocess.Popen:
+    arguments = [sys.executable, "-c", DRIVER, str(file), str(output), str(parallel), only]
+    return subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def attempts(file: Path, output: Path) -> dict[str, list[str]]:
+    """Status of every attempt, by run."""
+    folder = SweepFolder(output)
+    runs = planned_runs(read_sweep(file), file.parent)
+    return {run.name: [attempt.read()["status"] for attempt in folder.attempts(run)] for run in runs}
+
+
+def finished(file: Path, output: Path) -> list[str]:
+    return [name for name, found in attempts(file, output).items() if "finished" in found]
+
+
+def test_a_sweep_leaves_a_row_per_run_and_its_second_start_runs_nothing(file, tmp_path):
+    output = tmp_path / "out"
+    first = start(file, output, parallel=2)
+    said = first.communicate()[0]
+    assert first.returncode == 0, said
+    assert "6 of 6 runs finished" in said and "min left" in said
+    with (output / "summary.csv").open() as table:
+        rows = list(csv.DictReader(table))
+    assert [(row["arm"], row["seed"], row["status"]) for row in rows[:2]] == [
+        ("grpo", "1", "finished"),
+        ("ktae", "1", "finished"),
+    ]
+    assert rows[0]["accuracy_last"] == "0.71" and rows[1]["accuracy_last"] == "0.72"
+    assert float(rows[0]["area_under_curve"]) == pytest.approx(0.51) and rows[0]["steps_to_0.8"] == ""
+    with (output / "curves.csv").open() as table:
+        assert len(list(csv.DictReader(table))) == 6 * 3
+    again = start(file, output)
+    assert "6 runs, 6 finished already" in again.communicate()[0] and again.returncode == 0
+    assert all(found == ["finished"] for found in attempts(file, output).values())
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_in_the_middle_and_started_again_it_loses_and_repeats_nothing(file, tmp_path, number):
+    output = tmp_path / "out"
+    killed = start(file, output)
+    while len(finished(file, output)) < 2:
+        assert killed.poll() is None
+        time.sleep(0.02)
+    os.kill(killed.pid, number)
+    said = killed.communicate()[0]
+    assert ("the same command goes on from here" in said) == (number == signal.SIGTERM)
+    before = finished(file, output)
+    assert 2 <= len(before) < 6
+    again = start(file, output)
+    said = again.communicate()[0]
+    assert again.returncode == 0, said
+    found = attempts(file, output)
+    assert all(statuses.count("finished") == 1 for statuses in found.values())
+    assert all(found[name] == ["finished"] for name in before)  # none of them ran twice
+
+
+def test_two_sweeps_at_once_do_not_disturb_each_other(file, tmp_path):
+    apart = [start(file, tmp_path / name) for name in ("a", "b")]
+    together = [start(file, tmp_path / "c") for _ in range(2)]
+    for process in (*apart, *together):
+        said = process.communicate()[0]
+        assert process.returncode == 0, said
+    for name in ("a", "b", "c"):
+        assert all(found == ["finished"] for found in attempts(file, tmp_path / name).values())
+
+
+def test_a_run_that_fails_is_named_does_not_stop_the_others_and_is_tried_again(file, tmp_path):
+    output = tmp_path / "out"
+    content = yaml.safe_load(file.read_text())
+    content["arms"]["broken"] = {"advantage.terms": [], "run.tracked_rollouts": 0}
+    file.write_text(yaml.safe_dump(content | {"seeds": [1]}))
+    process = start(file, output)
+    said = process.communicate()[0]
+    assert process.returncode == 1 and "broken/seed-1: not finished (exit code 1): asked to fail" in said
+    assert "1 runs are not finished" in said
+    assert attempts(file, output) == {
+        "grpo/seed-1": ["finished"],
+        "ktae/seed-1": ["finished"],
+        "broken/seed-1": ["failed"],
+    }
+    assert "broken/seed-1: starts anew" in start(file, output, only="broken").communicate()[0]
+
+
+def test_a_broken_run_with_a_checkpoint_goes_on_with_it(file, tmp_path):
+    output = tmp_path / "out"
+    folder = SweepFolder(output)
+    run = planned_runs(read_sweep(file), file.parent)[0]
+    attempt = RunFolder(folder.of(run) / "stand-in-0")
+    checkpoint = attempt.path / "checkpoints" / "_actor" / "global_step5"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "weights.pt").write_bytes(b"weights")
+    write_manifest(checkpoint)
+    overrides = [*run.overrides, "run.output_dir=x"]
+    content = {"status": "running", "reason": None, "started_at": now(), "finished_at": None}
+    config = {"openrlhf": {"ckpt.path": str(attempt.path / "checkpoints")}}
+    write_json(attempt.run_json, content | {"overrides": overrides, "config": config})
+    said = start(file, output, only="grpo/seed-1").communicate()[0]
+    assert "grpo/seed-1: goes on" in said
+    assert attempts(file, output)["grpo/seed-1"] == ["finished"]
+
+
+def test_changed_options_of_a_run_that_is_there_are_refused(file, tmp_path):
+    output = tmp_path / "out"
+    start(file, output, only="grpo/seed-1").communicate()
+    content = yaml.safe_load(file.read_text())
+    content["options"] = {"actor.adam.lr": 1e-4}
+    file.write_text(yaml.safe_dump(content))
+    process = start(file, output)
+    said = " ".join(process.communicate()[0].split())
+    assert process.returncode == 2
+    assert "grpo/seed-1: actor.adam.lr was not set in" in said and "give the changed sweep another --output" in said
+
+
+def test_a_part_that_names_no_run_is_refused(file, tmp_path):
+    process = start(file, tmp_path / "out", only="dapo")
+    assert "--only: no run's name holds 'dapo'" in process.communicate()[0] and process.returncode == 2
+
+
+def test_the_time_left_is_that_of_the_runs_so_far():
+    assert seconds_left([], 4, 1) is None
+    assert seconds_left([100, 140], 3, 1) == 360
+    assert seconds_left([100, 140], 3, 2) == 240
