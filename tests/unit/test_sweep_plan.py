@@ -1,8 +1,10 @@
 """The file of a sweep and the runs it asks for."""
 
+import importlib.util
 from pathlib import Path
 
 import pytest
+import torch
 
 from openrlhf_ktae.recipe import resolve
 from openrlhf_ktae.runs.sweep import check_runs
@@ -109,3 +111,23 @@ def test_an_arm_with_other_prompts_is_named():
     ]
     asked = sweep()
     assert check_runs(asked, planned_runs(asked, ROOT)) == []
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "recipes" / "sweeps").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_sweep_of_this_project_resolves(file):
+    asked = read_sweep(file)
+    runs = [run for run in planned_runs(asked, file.parent) if run.seed == asked.seeds[0]]
+    assert check_runs(asked, runs) == []
+
+
+def test_shuffled_values_are_those_of_the_same_rollout_in_another_order():
+    spec = importlib.util.spec_from_file_location("shuffled_ktae", ROOT / "recipes" / "sweeps" / "shuffled_ktae.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    values = torch.arange(40.0).view(2, 20)
+    mask = torch.arange(20).expand(2, 20) < torch.tensor([[20], [5]])
+    found = module.shuffled(values, mask, seed=3)
+    assert sorted(found[0].tolist()) == values[0].tolist() and found[0].tolist() != values[0].tolist()
+    assert sorted(found[1, :5].tolist()) == values[1, :5].tolist() and found[1, 5:].tolist() == values[1, 5:].tolist()
+    assert torch.equal(found, module.shuffled(values, mask, seed=3))
+    assert not torch.equal(found, module.shuffled(values, mask, seed=4))
