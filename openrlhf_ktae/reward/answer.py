@@ -2,6 +2,7 @@
 
 import re
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,13 @@ STYLES: tuple[AnswerStyle, ...] = ("boxed", "tags", "hash", "auto")
 
 # One pass over the text: an escaped character is skipped, so \{ and \\ never open or close a group.
 _BOX_TOKENS = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*(\{)?|\\.|[{}]", re.DOTALL)
+# What may stand between boxes that are one answer; on one line, or with a comma, "and" or "or".
+_BETWEEN_BOXES = re.compile(
+    r"\}(?:[\s$,;]|\\[,;:! ()\[\]]|\\q?quad(?![A-Za-z])|(?:and|or)(?![A-Za-z])"
+    r"|\\(?:text|mathrm)\s*\{[\s,]*(?:and|or)\s*\})*$"
+)
+_JOINS = re.compile(r"[,;]|and|or")
+_LONGEST_SEPARATOR, _MOST_BOXES = 60, 24
 _UNBRACED = re.compile(r"(?:(?!\\[)\]])[^\n$]){1,200}")
 _SPECIAL_TOKEN = re.compile(r"<(?:[|｜][^|｜<>]{1,48}[|｜]|/?s|eos|pad|bos|unk|mask|eot|end_of_turn)>")
 _UNBRACED_TRIED = 16  # of the last \boxed without a brace; more are no answer but a loop
@@ -34,7 +42,8 @@ def find_answer(response: str, style: AnswerStyle = "boxed") -> FinalAnswer:
 
     Args:
         response: the response's text; special tokens at its end are ignored.
-        style: ``boxed``: the last ``\boxed{...}`` or ``\fbox{...}`` with balanced braces (``\boxed 5`` counts too);
+        style: ``boxed``: the last ``\boxed{...}`` or ``\fbox{...}`` with balanced braces (``\boxed 5`` counts too),
+            as a list with those that stand right before it (``\boxed{1}`` and ``\boxed{2}``);
             ``tags``: after the last ``<answer>``, up to ``</answer>`` or the end, its boxed part if there is one;
             ``hash``: what follows the last ``#`` on its line (``#### 42``); ``auto``: the first of boxed, tags and
             ``####`` that is there.
@@ -69,25 +78,52 @@ def strip_special_tokens(text: str) -> str:
     return text[:end]
 
 
+@dataclass(frozen=True)
+class _Box:
+    """A closed box: where its command stands, and its content."""
+
+    command: int
+    start: int
+    end: int
+
+
 def _last_boxed(text: str) -> str:
-    """Content of the box that starts last among those that are closed and not empty; empty when there is none."""
-    open_groups: list[int] = []  # where the content of a box starts, or -1 for any other group
-    best_start, best = -1, ""
+    """Content of the last box that is closed and not empty, with those right before it; empty when there is none."""
+    open_groups: list[tuple[int, int]] = []  # where the command of a box and its content start, or -1 for others
+    closed: deque[_Box] = deque(maxlen=_MOST_BOXES)
+    last: _Box | None = None  # the one that starts last; of nested ones the inner one
     unbraced: deque[int] = deque(maxlen=_UNBRACED_TRIED)
     for token in _BOX_TOKENS.finditer(text):
         piece = token.group()
         if piece == "{":
-            open_groups.append(-1)
+            open_groups.append((-1, -1))
         elif piece == "}":
-            start = open_groups.pop() if open_groups else -1
-            if start > best_start and (content := text[start : token.start()].strip()):
-                best_start, best = start, content
+            command, start = open_groups.pop() if open_groups else (-1, -1)
+            # A box around the last one starts before it, and is no other answer.
+            if start > (last.start if last else -1) and text[start : token.start()].strip():
+                last = _Box(command, start, token.start())
+                closed.append(last)
         elif token.group(1):
-            open_groups.append(token.end())
+            open_groups.append((token.start(), token.end()))
         elif piece.startswith(("\\boxed", "\\fbox")):
             unbraced.append(token.end())
-    later = (_unbraced(text, start) for start in reversed(unbraced) if start > best_start)
-    return next(filter(None, later), best)
+    later = (_unbraced(text, start) for start in reversed(unbraced) if last is None or start > last.start)
+    return next(filter(None, later), "") or _joined(text, last, closed)
+
+
+def _joined(text: str, last: _Box | None, closed: Iterable[_Box]) -> str:
+    """The last box; as a list with those before it where nothing but commas and "and" stands between them."""
+    if last is None:
+        return ""
+    by_end = {box.end: box for box in closed}
+    contents, box = [], last
+    while True:
+        contents.append(text[box.start : box.end].strip())
+        between = _BETWEEN_BOXES.search(text, max(0, box.command - _LONGEST_SEPARATOR), box.command)
+        before = by_end.get(between.start()) if between else None
+        if before is None or ("\n" in between.group() and not _JOINS.search(between.group())):
+            return ", ".join(dict.fromkeys(reversed(contents)))  # the same box twice is one answer
+        box = before
 
 
 def _unbraced(text: str, start: int) -> str:

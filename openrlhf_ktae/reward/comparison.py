@@ -3,11 +3,21 @@
 from collections.abc import Callable
 
 from openrlhf_ktae.reward.leaves import compare_leaves, equal_sides
-from openrlhf_ktae.reward.names import are_roots, has_unknowns, head, is_name, is_total, natural_order, same_name
+from openrlhf_ktae.reward.names import (
+    are_numbered,
+    are_roots,
+    has_unknowns,
+    head,
+    is_name,
+    is_total,
+    natural_order,
+    same_name,
+)
 from openrlhf_ktae.reward.normalize import unwrap
 from openrlhf_ktae.reward.parameters import rename
 from openrlhf_ktae.reward.parse import Group, Leaf, Matrix, Node, Relation, assigned_name, parse, split_list, tight
 from openrlhf_ktae.reward.regions import interval_of, region_of, same_region
+from openrlhf_ktae.reward.residues import Residue, read_residue
 from openrlhf_ktae.reward.statement import symbols
 from openrlhf_ktae.reward.vectors import components
 
@@ -27,6 +37,13 @@ class Comparison:
 
     def nodes(self, answer: Node, gold: Node) -> bool:
         """Whether two parsed answers are equal."""
+        residues = _residue(answer), _residue(gold)
+        if residues[0] and residues[1]:
+            (name, value), (other, wanted) = residues
+            return value == wanted and same_name(name, other)
+        for residue, beside in zip(residues, (gold, answer), strict=True):
+            if residue and not residue[0] and isinstance(beside, Leaf):  # 3 for 3 (mod 7)
+                return self.leaves(str(residue[1].written), beside.text)
         if isinstance(answer, Group | Relation) and isinstance(gold, Group | Relation):
             verdict = self._regions(answer, gold)
             if verdict is not None:
@@ -159,6 +176,8 @@ class Comparison:
         if len(kinds) == 2 and not unordered and not ("list" in kinds and kinds & _ORDERED):
             return False
         left, right = list(answer.items), list(gold.items)
+        if "⦃⦄" in kinds and _sets_among(left) != _sets_among(right):
+            return False  # {1, {2}} is not {1, 2}
         names = [[assigned_name(item) for item in side] for side in (left, right)]
         one_name = len({name for side in names for name in side if name}) == 1 or _number_roots(*names)
         if unordered and ("⦃⦄" in kinds or "union" in kinds or one_name or _are_points(left + right)):
@@ -264,7 +283,7 @@ def _entries(node: Node) -> list[Node] | None:
 def _number_roots(names: list[str], others: list[str]) -> bool:
     """Whether one side numbers the values (x_1, x_2) that the other side gives to x."""
     for numbered, plain in ((names, others), (others, names)):
-        if all(numbered) and are_roots(numbered) and {name for name in plain if name} == {numbered[0][0]}:
+        if all(numbered) and are_numbered(numbered) and {name for name in plain if name} == {numbered[0][0]}:
             return True
     return False
 
@@ -281,6 +300,22 @@ def _said_once(group: Group) -> Group:
     """The set that a list of the same sets is."""
     only = group.items[0] if group.kind == "list" and len(_distinct(list(group.items))) == 1 else None
     return only if isinstance(only, Group) and only.kind == "⦃⦄" else group
+
+
+def _residue(node: Node) -> tuple[str, Residue] | None:
+    """What a residue is said of (empty when it is not said) and the residue."""
+    if isinstance(node, Leaf):
+        name, value = "", node.text
+    elif isinstance(node, Relation) and node.operators in (("≡",), ("=",)) and is_name(node.parts[0]):
+        name, value = node.parts
+    else:
+        return None
+    residue = read_residue(value)
+    return None if residue is None else (name, residue)
+
+
+def _sets_among(items: list[Node]) -> int:
+    return sum(isinstance(item, Group) and item.kind == "⦃⦄" for item in items)
 
 
 def _are_points(items: list[Node]) -> bool:

@@ -14,7 +14,7 @@ from openrlhf_ktae.reward.numbers import equal_numbers, read_number
 from openrlhf_ktae.reward.parameters import readings
 from openrlhf_ktae.reward.parse import parse
 from openrlhf_ktae.reward.statement import read_statement
-from openrlhf_ktae.reward.words import split_choice
+from openrlhf_ktae.reward.words import read_choices, split_choice
 
 
 class Undecided(Exception):
@@ -71,6 +71,8 @@ def compare(answer: str, gold: str, symbolic: SymbolicEquality) -> bool:
     choices = split_choice(answer), split_choice(gold)
     if choices[0] or choices[1]:
         return _same_choice(answer, gold, choices, comparison)
+    if (several := _same_choices(answer, gold)) is not None:
+        return several
     stated = read_statement(gold)
     return any(_same_value(reading, stated.body, comparison) for reading in readings(read_statement(answer), stated))
 
@@ -88,6 +90,16 @@ def _same_choice(
     return _same_value(answer, right[0], comparison) or _same_value(answer, right[1], comparison)
 
 
+def _same_choices(answer: str, gold: str) -> bool | None:
+    """Compares ``A, C`` with ``AC``; None where neither is a list of choices."""
+    if max(len(answer), len(gold)) > _LONGEST_CHOICES:
+        return None
+    left, right = read_choices(answer), read_choices(gold)
+    if left is None or right is None or not (left[1] or right[1]):
+        return None
+    return left[0] == right[0]
+
+
 def _same_value(answer: str, gold: str, comparison: Comparison) -> bool:
     if comparison.nodes(parse(answer), parse(gold)):
         return True
@@ -98,5 +110,6 @@ def _same_value(answer: str, gold: str, comparison: Comparison) -> bool:
     return comparison.nodes(parse(spaced[0]), parse(spaced[1]))
 
 
+_LONGEST_CHOICES = 60
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+")
 _LIST_COMMA = re.compile(",")

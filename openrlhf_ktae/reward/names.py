@@ -105,10 +105,15 @@ def natural_order(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part.lower()) for part in re.findall(r"\d+|\D", tight)]
 
 
-def are_roots(names: list[str]) -> bool:
-    """Whether names number the values of one unknown: x_1, x_2, x_3."""
+def are_numbered(names: list[str]) -> bool:
+    """Whether names are one letter with the numbers 1, 2, ... in order: m_1, m_2."""
     tight = [re.sub(r"[\s{}]", "", name) for name in names]
-    return [*tight] == [f"{tight[0][:1]}_{number}" for number in range(1, len(tight) + 1)] and tight[0][0] in "xtzy"
+    return tight == [f"{tight[0][:1]}_{number}" for number in range(1, len(tight) + 1)]
+
+
+def are_roots(names: list[str]) -> bool:
+    """Whether names number the values of one unknown, as x_1, x_2, x_3 do and V_1, V_2 do not."""
+    return are_numbered(names) and names[0].strip()[0] in "xtzy"
 
 
 def _is_single(text: str) -> bool:

@@ -33,7 +33,23 @@ _UNIT_VECTOR = (
     r"(?:\\(?:mathbf|boldsymbol|bm)\s*(?P<inner>\{)\s*)?(?:\\(?P<dotless>[ijk])math|(?P<letter>[ijk]))(?![A-Za-z])\s*"
     r"(?(inner)\}\s*)(?(outer)\})"
 )
+_COUNT = r"(?:\{\s*(\d{1,3})\s*\}|(\d{1,3}))"
+_TANGENT = "(?:arc)?c?tg"
 _FUNCTIONS = "sin|cos|tan|cot|sec|csc|sinh|cosh|tanh|arcsin|arccos|arctan|log|ln|exp|sqrt|pi|infty"
+
+
+def _tangent(match: re.Match[str]) -> str:
+    name = match.group()
+    return ("\\arc" if "arc" in name else "\\") + ("cot " if "ctg" in name.replace("arc", "") else "tan ")
+
+
+def _counted(match: re.Match[str]) -> str:
+    """A number of choices, or of arrangements; one beyond its limits stays as it is written."""
+    total, chosen = int(match[2] or match[3]), int(match[4] or match[5])
+    if not 0 < chosen <= total or total < 3:
+        return match.group()
+    return rf"\binom{{{total}}}{{{chosen}}}" if match["kind"] == "C" else rf"\frac{{{total}!}}{{{total - chosen}!}}"
+
 
 # Each rule stands behind a text without which it cannot match: most rules cost most answers a search for a character.
 _RULES: tuple[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
@@ -49,11 +65,12 @@ _RULES: tuple[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]],
         ("...", rf"(?<=\d)\s*\.{{3}}{_END}", "…"),
         # A brace on the left alone, before an array, is a system of equations.
         (
-            "\\right",
-            rf"\\left\s*\\\{{\s*\\begin\s*\{{(?:array|{_ROWS})\}}(?:\s*\{{[lcr|\s]*\}})?(.*?)"
-            rf"\\end\s*\{{(?:array|{_ROWS})\}}\s*\\right\s*\.",
+            "\\left",
+            rf"\\left\s*\\\{{\s*\\begin\s*\{{(?:array|{_ROWS})\}}(?:\s*\{{[lcr|\s]*\}})?((?:(?!\\begin).)*?)"
+            rf"\\end\s*\{{(?:array|{_ROWS})\}}(?:\s*\\right\s*\.)?(?!\s*\\right\s*\\\}})",
             r"⟦\1⟧",
         ),
+        ("⟧", r"⟧(?:\s|\$|\\quad|\\right\s*\.)*⟦", "⟧ ‹or› ⟦"),  # solutions of a system, side by side
         ("\\begin", rf"\\begin\s*\{{(?:{_ROWS})\}}", "⟦"),
         ("\\end", rf"\\end\s*\{{(?:{_ROWS})\}}", "⟧"),
         ("\\", _UNIT_VECTOR, lambda match: "⒤⒥⒦"["ijk".index(match["dotless"] or match["letter"])]),
@@ -76,6 +93,7 @@ _RULES: tuple[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]],
         ("~", "~", " "),
         ("\\", r"\\(?:mathrm|text|mathit)\s*\{\s*([eid])\s*\}", r"\1"),
         ("\\", r"\\(?:mathbf|boldsymbol|mathit|bm|vec|mathsf|textit|emph)\s*\{([^{}]{0,200})\}", r" \1"),
+        ("\\", r"\\(?:overrightarrow|vec)\s*(?:\{\s*([a-z])\s*\}|([a-z])(?![A-Za-z]))", r" \1\2"),
         ("\\", rf"\\(?:{_UPRIGHT})\s*\{{((?:[^{{}}]|\{{[^{{}}]*\}}){{0,400}})\}}", r"‹\1›"),
         ("‹", r"‹\s*([,;])\s*›", r"\1 "),
         ("Rs", r"‹\s*Rs\.?\s*›|(?<![A-Za-z])Rs\.?(?=\s*\d)", "‹rupee›"),
@@ -86,6 +104,11 @@ _RULES: tuple[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]],
         ("sec", r"(?<=\d)\s*‹?\s*secs?\.?\s*›?(?=\s*(?:$|[,;)‹]))", "‹second›"),  # 5 sec is no secant
         ("a", r"‹\s*a(?:rc)?(sin|cos|tan)\s*›|(?<![\\A-Za-z])a(sin|cos|tan)(?=\s*[({])", r"\\arc\1\2 "),
         ("‹", rf"‹\s*({_FUNCTIONS})\s*›", r"\\\1 "),
+        # As Russian and Chinese books write them: tg, arcctg, lg, C_{10}^{3}, A_5^2.
+        ("tg", rf"‹\s*{_TANGENT}\s*›|(?<![A-Za-z])\\?{_TANGENT}(?![A-Za-z])", _tangent),
+        ("lg", r"‹\s*lg\s*›|(?<![A-Za-z])\\?lg(?![A-Za-z])", r"\\log_{10} "),
+        ("_", rf"(?<![A-Za-z\\])(?P<kind>[CA])\s*_\s*{_COUNT}\s*\^\s*{_COUNT}", _counted),
+        ("\\binom", r"(\\binom\{[^{}]*\}\{[^{}]*\})\s*(?=\\binom)", r"\1 \\cdot "),  # the parser needs the sign
         ("\\hbar", r"\\hbar(?![A-Za-z])", "h_{0} "),  # unknown to the parser
         ("%", r"\\%|(?<=\d)\s*‹\s*%\s*›", "% "),
         ("pct", r"(?<=\d)\s*‹?\s*pct(?![a-z])\s*›?", "% "),

@@ -27,6 +27,7 @@ _REPEATING = re.compile(
     r"([+-]?)\s*(\d*)\.(\d*?)(?:\\(?:overline|bar|overbar)\s*\{\s*(\d+)\s*\}|\((\d+)\)|\\dot\s*\{?\s*(\d)\s*\}?"
     r"(?:(\d*)\s*\\dot\s*\{?\s*(\d)\s*\}?)?)…?"
 )
+_WITH_A_COMMA = re.compile(r"[+-]?\d+,\d*\(\d+\)")
 _GOING_ON = re.compile(r"([+-]?)\s*(\d*)\.(\d*?)(\d{1,6}?)\4+(?:…|\\[lc]?dots|\.\.\.)")
 _MIXED = re.compile(r"([+-]?)\s*(\d+)\s+(\d+)\s*/\s*(\d+)")
 
@@ -63,7 +64,7 @@ def read_number(text: str) -> Number | None:
         if match[2] and (match[3] or match[6]):
             return None  # 2\frac{-1}{2} is a product, not a mixed number
         return _quotient(match[1] + (match[3] or "") + (match[6] or ""), match[2] or "0", above, below)
-    return _repeating(text)
+    return _repeating(text.replace(",", ".") if _WITH_A_COMMA.fullmatch(text) else text)
 
 
 def equal_numbers(answer: Number, gold: Number) -> bool:

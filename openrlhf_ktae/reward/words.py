@@ -4,6 +4,7 @@ import re
 
 _WORD_CHARACTERS = re.compile(r"[A-Za-z][A-Za-z\s'.,-]*")
 _CHOICE = re.compile(r"(?:(?:[Aa]nswer|[Oo]ption|[Cc]hoice)\s*:?\s*)?\(?\s*([A-Z])\s*\)?[.:]?")
+_CHOICES = re.compile(r"[A-G]{2,7}|[A-G](?:,+[A-G]){1,6}")
 _YES_OR_NO = re.compile(r"(yes|no)\s*[,.;:]\s*\w.*", re.IGNORECASE)
 _CHOICE_WITH_VALUE = re.compile(r"‹\s*\(?([A-E])\)?[.:]?\s*›\s*(?P<value>.+)|\(([A-E])\)\s+(?P<other>.+)")
 
@@ -83,6 +84,16 @@ def read_number_word(text: str) -> int | None:
     if tens in _TENS and (not ones or (0 < _SMALL.get(ones, 0) < 10 and _TENS[tens] < 100)):
         return _TENS[tens] + (_SMALL[ones] if ones else 0)
     return 100 if words in ("one hundred", "a hundred") else None
+
+
+def read_choices(text: str) -> tuple[frozenset[str], bool] | None:
+    """The letters of ``A, C``, ``(A) and (C)`` or ``AC``, and whether they are written as a list; None for others."""
+    bare = re.sub(r"[‹›().\s]", "", text.replace("and", ","))
+    if not _CHOICES.fullmatch(bare):
+        return None
+    letters = bare.replace(",", "")
+    is_list = "," in bare
+    return (frozenset(letters), is_list) if is_list or letters == "".join(sorted(set(letters))) else None
 
 
 def split_choice(text: str) -> tuple[str, str] | None:

@@ -9,6 +9,13 @@ from openrlhf_ktae.reward.answer import find_answer, strip_special_tokens
 BOXED = [
     (r"So it is \boxed{42}.", "42"),
     (r"\boxed{1} then \boxed{\frac{1}{2}}<|im_end|>", r"\frac{1}{2}"),
+    (r"$$\boxed{(2, 2)} \quad \text{and} \quad \boxed{(6, 2)}$$", "(2, 2), (6, 2)"),
+    (r"\(\boxed{1}\), \(\boxed{2}\) and \(\boxed{3}\).", "1, 2, 3"),
+    ("\\boxed{4},\n\\boxed{5}", "4, 5"),
+    ("\\boxed{4}\n\n\\boxed{5}", "5"),
+    (r"\boxed{5} $\boxed{5}$", "5"),
+    (r"\boxed{1} papers and \boxed{2} bins", "2"),
+    (r"\boxed{\boxed{1}}, \boxed{2}", "2"),
     (r"\fbox{7}", "7"),
     (r"$\boxed 5$", "5"),
     (r"\boxed 5 apples", "5"),
