@@ -41,6 +41,9 @@ def _digit(text: str, rng: random.Random) -> str | None:
     places = [match.start() for match in _places(text, _DIGIT)]
     if not places or re.match(r"\\text\w*\s*\{\s*\(", text) or re.search(r"\\\{.*(\d).*\1.*\1?", text):
         return None
+    parts = [part.strip() for part in _SEPARATOR.split(text)]
+    if len(set(parts)) < len(parts):
+        return None  # a value that is said twice may change once
     place = rng.choice(places)
     return text[:place] + rng.choice([digit for digit in "123456789" if digit != text[place]]) + text[place + 1 :]
 
