@@ -16,6 +16,7 @@ from openrlhf_ktae.reward.numbers import read_number
 from openrlhf_ktae.reward.parse import Group, Leaf, Matrix, Node, Relation, parse
 from openrlhf_ktae.reward.quantity import read_quantity
 from openrlhf_ktae.reward.ratios import read_ratio
+from openrlhf_ktae.reward.residues import read_residue
 from openrlhf_ktae.reward.statement import read_statement
 from openrlhf_ktae.reward.vectors import components
 from openrlhf_ktae.reward.words import read_words, split_choice
@@ -104,7 +105,7 @@ def describe(reference: str) -> tuple[str, str | None, list[str]]:
                 check_limits(leaf)
             except Refused as error:
                 return _kind(node), f"refused: {error}", []
-            expressions.append(latex(leaf))
+            expressions.append(latex(read_quantity(leaf).body))
     return _kind(node), None, expressions
 
 
@@ -128,6 +129,8 @@ def _leaf_kind(text: str) -> str:
         return "words" if len(text.split()) <= MOST_WORDS else "prose"
     if read_ratio(text) is not None:
         return "ratio"
+    if read_residue(text) is not None:
+        return "residue"
     if components(text) is not None:
         return "vector"
     return "prose" if sum(len(word) > 3 and word.isalpha() for word in text.split()) > MOST_WORDS else "expression"
