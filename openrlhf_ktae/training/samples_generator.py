@@ -5,7 +5,6 @@ from collections import Counter
 from typing import Any
 
 import ray
-import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator, _collect_prompt_batch
 
@@ -38,7 +37,8 @@ class Generator(SamplesGenerator):
     def generate_samples(self, **generate_kwargs):
         """As upstream, whose data loader takes its order from a generator that nothing seeds in this process."""
         if getattr(self, "_dataloader_iter", None) is None and not getattr(self, "_sample_buffer", None):
-            torch.manual_seed(seed_of(self.args.train.seed, "order of the data", self.episode))
+            seed = seed_of(self.args.train.seed, "order of the data", self.episode)
+            self.prompts_dataloader.sampler.generator.manual_seed(seed)
             self.episode += 1
         return super().generate_samples(**generate_kwargs)
 

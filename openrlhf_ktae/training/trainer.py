@@ -165,7 +165,7 @@ class _Training:
 
     def init_checkpoint_states(self) -> dict[str, Any]:
         """Where a resumed run goes on; terms, KL controller and the watch for collapse take up their state here."""
-        states = super().init_checkpoint_states()  # pyright: ignore
+        states = _after_a_whole_episode(super().init_checkpoint_states())  # pyright: ignore
         for name, state in states.get(_TERMS_STATE, {}).items():
             if name in self.experience_maker.terms:
                 self.experience_maker.terms[name].load_state_dict(state)
@@ -178,6 +178,17 @@ class _Training:
 
     def _new_watch(self) -> guards.CollapseWatch:
         return guards.CollapseWatch(len(getattr(self.tokenizer, "tokenizer", self.tokenizer)))
+
+
+def _after_a_whole_episode(states: dict[str, Any]) -> dict[str, Any]:
+    """Makes a checkpoint of an episode's last step go on with the next episode.
+
+    torchdata begins a pass anew whose state says that it is finished (stateful_dataloader.py:407): OpenRLHF would train
+    on the whole episode again.
+    """
+    if not states["data_loader_state_dict"].get("_iterator_finished"):
+        return states
+    return states | {"episode": states["episode"] + 1, "data_loader_state_dict": {}}
 
 
 def evaluation_line(eval_metrics: dict[str, Any]) -> dict[str, float]:

@@ -9,6 +9,7 @@ import openrlhf_parts
 import pytest
 import torch
 from openrlhf.utils.agent import SingleTurnAgentExecutor
+from torchdata.stateful_dataloader import StatefulDataLoader
 from vllm import SamplingParams
 
 from openrlhf_ktae.config import RunOptions
@@ -219,11 +220,28 @@ def test_with_deterministic_sampling_rollouts_keep_the_order_of_the_data_and_hav
 
 
 def test_the_order_of_the_data_is_the_seeds_and_the_episodes(rows, monkeypatch):
-    drawn = []
     upstream = samples_generator.SamplesGenerator
-    monkeypatch.setattr(upstream, "generate_samples", lambda self, **_: drawn.append(torch.rand(1).item()))
-    for seed, episode in ((1, 0), (1, 0), (1, 1), (2, 0)):
+    monkeypatch.setattr(upstream, "generate_samples", lambda self, **_: list(self.prompts_dataloader))
+
+    def drawn(seed, episode):
         ours, _, _ = rows(1)
+        ours.prompts_dataloader = StatefulDataLoader(range(20), shuffle=True, collate_fn=lambda row: row[0])
         ours.args.train.seed, ours.episode = seed, episode
-        ours.generate_samples()
-    assert drawn[0] == drawn[1] and len(set(drawn)) == 3
+        return ours.generate_samples()
+
+    orders = [drawn(1, 0), drawn(1, 1), drawn(2, 0)]
+    assert drawn(1, 0) == orders[0] and sorted(orders[0]) == list(range(20))
+    assert len({tuple(order) for order in orders}) == 3
+
+
+def test_a_run_that_stopped_at_the_end_of_an_episode_goes_on_with_the_next():
+    def states_after(count):
+        loader = StatefulDataLoader(range(5), collate_fn=lambda row: row[0])
+        taken = iter(loader)
+        assert len([row for _, row in zip(range(count), taken, strict=False)]) == min(count, 5)
+        return {"episode": 2, "data_loader_state_dict": loader.state_dict()}
+
+    middle = states_after(3)
+    assert trainer._after_a_whole_episode(middle) == middle
+    assert trainer._after_a_whole_episode(states_after(6)) == {"episode": 3, "data_loader_state_dict": {}}
+    assert trainer._after_a_whole_episode({"data_loader_state_dict": {}}) == {"data_loader_state_dict": {}}
