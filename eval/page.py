@@ -1,6 +1,9 @@
 """The page of a comparison: one HTML file with its tables, its plots and plotly itself."""
 
+import base64
+import hashlib
 import json
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from eval.tables import entry_label, p_text, tables, task_title
 COLOURS = ("#2f5bd0", "#c2540a", "#137a63", "#9a2f7c", "#7a6a00", "#55606e")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
 _TEMPLATE = Path(__file__).with_name("compare.html.j2")
+_SCRIPT = Path(__file__).with_name("compare.js")
 
 
 def write_page(comparison: Comparison, path: Path) -> Path:
@@ -26,9 +30,10 @@ def write_page(comparison: Comparison, path: Path) -> Path:
         "tokens": tokens_plot(comparison),
     }
     sections = [
-        {"table": table, "plot": _script(plots[table.name]) if table.name in plots else None}
+        {"table": table, "plot": _json(plots[table.name]) if table.name in plots else None}
         for table in tables(comparison)
     ]
+    scripts = {"plotly": get_plotlyjs(), "script": _SCRIPT.read_text(encoding="utf-8")}
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     text = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         title=" / ".join(entry.label for entry in comparison.entries),
@@ -37,10 +42,21 @@ def write_page(comparison: Comparison, path: Path) -> Path:
         notes=comparison.notes,
         sections=sections,
         settings=[(entry_label(entry), _settings(entry.results)) for entry in comparison.entries],
-        plotly=Markup(get_plotlyjs()),
+        policy=_security_policy(scripts.values()),
+        **{name: Markup(script) for name, script in scripts.items()},
     )
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8", errors="replace")
     return path
+
+
+def _security_policy(scripts: Iterable[str]) -> str:
+    """Content security policy: no network at all, and no script but these."""
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii") for script in scripts]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
 
 
 def accuracy_plot(comparison: Comparison) -> graph_objects.Figure:
@@ -61,7 +77,7 @@ def accuracy_plot(comparison: Comparison) -> graph_objects.Figure:
                 "thickness": 1.5,
                 "width": 3,
             },
-            text=[f"{task_title(task)}: {value:.1f} %" for (task, _), value in zip(rows, values, strict=True)],
+            text=[f"{escape(task_title(task))}: {value:.1f} %" for (task, _), value in zip(rows, values, strict=True)],
             **_look(number, entry_label(entry)),
         )
     figure.update_yaxes(rangemode="tozero")
@@ -87,7 +103,9 @@ def difference_plot(comparison: Comparison) -> graph_objects.Figure:
                 "thickness": 1.5,
                 "width": 3,
             },
-            text=[f"{task_title(task)}: {100 * d.value:+.1f}, {p_text(d.p_value)} ({d.test})" for task, d in found],
+            text=[
+                f"{escape(task_title(task))}: {100 * d.value:+.1f}, {p_text(d.p_value)} ({d.test})" for task, d in found
+            ],
             **_look(number, entry_label(entry)),
         )
     figure.update_yaxes(rangemode="tozero", zeroline=True, zerolinecolor="#8a949e", zerolinewidth=1.5)
@@ -103,7 +121,7 @@ def tokens_plot(comparison: Comparison) -> graph_objects.Figure:
         figure.add_scatter(
             x=[_position(tasks, task, number, comparison) for task, _ in rows],
             y=[value for _, value in rows],
-            text=[f"{task_title(task)}: {value:.0f} tokens" for task, value in rows],
+            text=[f"{escape(task_title(task))}: {value:.0f} tokens" for task, value in rows],
             **_look(number, entry_label(entry)),
         )
     figure.update_yaxes(rangemode="tozero")
@@ -143,7 +161,7 @@ def _figure(unit: str) -> graph_objects.Figure:
 def _task_axis(figure: graph_objects.Figure, tasks: list[str]) -> graph_objects.Figure:
     figure.update_xaxes(
         tickvals=list(range(len(tasks))),
-        ticktext=[task_title(task) for task in tasks],
+        ticktext=[escape(task_title(task)) for task in tasks],
         range=[-0.6, len(tasks) - 0.4],
         showgrid=False,
         zeroline=False,
@@ -151,13 +169,12 @@ def _task_axis(figure: graph_objects.Figure, tasks: list[str]) -> graph_objects.
     return figure
 
 
-def _script(figure: graph_objects.Figure) -> Markup:
-    data = json.loads(figure.to_json() or "")
-    data["layout"].pop("template", None)
+def _json(figure: graph_objects.Figure) -> Markup:
+    plot = json.loads(figure.to_json() or "")
+    plot["layout"].pop("template", None)
+    plot["layout"]["xaxis"]["automargin"] = True
     # A label must not be able to end the script element it stands in.
-    data["layout"]["xaxis"]["automargin"] = True
-    parts = [json.dumps(data[key]).replace("<", "\\u003c") for key in ("data", "layout")]
-    return Markup(", ".join(parts))
+    return Markup(json.dumps({key: plot[key] for key in ("data", "layout")}).replace("<", "\\u003c"))
 
 
 def _settings(results: dict[str, Any]) -> str:
