@@ -1,7 +1,10 @@
 """What the shell scripts say before they do anything."""
 
+import json
 import subprocess
 from pathlib import Path
+
+import pytest
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
@@ -19,3 +22,32 @@ def test_submitting_without_a_cluster_is_one_sentence():
     done = run("submit_ray.sh", "--address", "http://127.0.0.1:9", "recipes/quickstart")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines()[0].startswith("submit_ray: no Ray dashboard answers at http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    ("packages", "code", "said"),
+    [
+        ([{"name": "a", "version": "1", "vulns": []}], 0, "1 packages looked up, 0 findings"),
+        (
+            [{"name": "a", "version": "1", "vulns": [{"id": "CVE-1", "fix_versions": ["1.1"]}]}],
+            1,
+            "a 1: CVE-1; fixed in 1.1",
+        ),
+        (
+            [{"name": "a", "skip_reason": "not found"}],
+            2,
+            "1 of 1 packages could not be looked up; the first: not found",
+        ),
+        (None, 2, "pip-audit failed on locked.txt: no network"),
+    ],
+)
+def test_an_audit_tells_findings_from_packages_that_nobody_looked_up(tmp_path, monkeypatch, packages, code, said):
+    """pip-audit itself says "No known vulnerabilities found" where it could look nothing up."""
+    found = json.dumps({"dependencies": packages})
+    answer = "echo no network; exit 1" if packages is None else f"echo '{found}' >\"$8\""
+    command = tmp_path / "pip-audit"
+    command.write_text(f"#!/bin/sh\n{answer}\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PIP_AUDIT", str(command))
+    done = run("audit.sh", "locked.txt")
+    assert done.returncode == code and said in done.stdout + done.stderr
