@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from eval_files import make_result
+from hostile_texts import TEXTS, comparison_of, report_of
+from report_browser import Page
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
@@ -85,3 +87,20 @@ def test_on_a_phone_every_task_keeps_its_label_and_no_toolbar_covers_the_legend(
     assert list(shown) == ["AIME 2024", "AMC 2023", "MATH-500", "Minerva Math", "OlympiadBench", "Average"]
     assert all(box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in shown.values())
     assert not driver.find_elements(By.CSS_SELECTOR, ".modebar-btn")
+
+
+def test_2000_hostile_texts_run_nothing_in_a_browser(driver, tmp_path):
+    def nothing_ran(page):
+        assert driver.execute_script("return typeof window.owned") == "undefined"
+        assert driver.execute_script("return performance.getEntriesByType('resource').length") == 0
+        assert driver.current_url.split("#")[0] == page.resolve().as_uri()
+        assert [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+    page = report_of(tmp_path / "run", TEXTS)
+    for group in (0, 12, 24):
+        shown = Page(driver, page).open(f"#maps?run=0&step=1&group={group}")
+        shown.wait("return document.querySelector('#rollouts').textContent.includes('owned')")
+        nothing_ran(page)
+    page = comparison_of(tmp_path / "results", TEXTS)
+    show(driver, page, plots=3)
+    nothing_ran(page)
