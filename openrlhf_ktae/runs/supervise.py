@@ -1,8 +1,10 @@
 """Starts the launcher in a process of its own, follows its metrics, and ends everything it started."""
 
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,12 +35,14 @@ def supervise(folder: RunFolder, on_line: Callable[[dict[str, Any]], None]) -> i
         Interrupted: after Ctrl-C or SIGTERM (`signals`), when everything has ended.
     """
     shown = len(folder.metrics())
-    with folder.log_file.open("ab") as log:
+    # vLLM leaves a socket where an engine was killed (vllm/utils/network_utils.py:157); the folder's path has to be short.
+    with folder.log_file.open("ab") as log, tempfile.TemporaryDirectory(prefix="ktae-") as sockets:
         process = subprocess.Popen(
             [sys.executable, "-m", "openrlhf_ktae.training.launch", str(folder.path)],
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
+            env={**os.environ, "VLLM_RPC_BASE_PATH": sockets},
             # Ctrl-C in the terminal reaches us alone: we end Ray in order.
             start_new_session=True,
         )
