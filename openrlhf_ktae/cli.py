@@ -23,6 +23,17 @@ def _complete_assignment(incomplete: str) -> list[str]:
     return [f"{option.name}=" for option in all_options() if option.name.startswith(incomplete)]
 
 
+_Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Overrides an option; may be given several times.",
+        autocompletion=_complete_assignment,
+    ),
+]
+
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
@@ -40,15 +51,7 @@ def train(
     recipe: Annotated[
         Path, typer.Argument(help="A recipe's folder or its recipe.yaml.", autocompletion=_complete_recipe)
     ],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Overrides an option; may be given several times.",
-            autocompletion=_complete_assignment,
-        ),
-    ] = None,
+    overrides: _Overrides = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved configuration and OpenRLHF's command line, then stop.")
     ] = False,
@@ -97,15 +100,7 @@ def doctor(
         Path | None,
         typer.Argument(help="A recipe to check too: batches, steps, GPU memory.", autocompletion=_complete_recipe),
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Overrides an option; may be given several times.",
-            autocompletion=_complete_assignment,
-        ),
-    ] = None,
+    overrides: _Overrides = None,
     gpu: Annotated[
         bool, typer.Option("--gpu", help="Try the GPU path: kernel, training, merge, evaluation; about ten minutes.")
     ] = False,
