@@ -36,14 +36,17 @@ def comparison_markdown(comparison: Comparison) -> str:
 
 
 def print_results(results: Mapping[str, Any], console: Console) -> None:
-    """Prints one evaluation: a row per task and the average."""
+    """Prints one evaluation: a column per task and their average, which fits into 80 columns with five tasks."""
     k = max(task["k"] for task in results["tasks"].values())
-    header = ["", "n", "pass@1 %", "95 % interval"]
+    names = ["", "problems", "pass@1 %", "95 % interval"]
     if k > 1:
-        header += [f"maj@{k} %", f"pass@{k} %"]
-    header += ["tokens: mean", "median", "max", "formatted %", "truncated %"]
-    rows = []
-    for task, row in [*results["tasks"].items(), (AVERAGE, results["average"])]:
+        names += [f"maj@{k} %", f"pass@{k} %"]
+    names += ["tokens, mean", "tokens, median", "tokens, most", "formatted %", "truncated %"]
+    shown = list(results["tasks"].items())
+    if len(shown) > 1:
+        shown.append((AVERAGE, results["average"]))
+    columns = [names]
+    for task, row in shown:
         low, high = row["ci95"]
         cells = [
             task_title(task),
@@ -54,10 +57,10 @@ def print_results(results: Mapping[str, Any], console: Console) -> None:
         if k > 1:
             cells += [_share(row["maj@k"]), _share(row.get(f"pass@{k}"))]
         cells += [_length(row.get(key)) for key in ("mean_tokens", "median_tokens", "max_tokens")]
-        rows.append([*cells, _share(row["formatted"]), _share(row["truncated"])])
-    console.print(
-        _rich(Table("results", "Partial result" if results["partial"] else "Result", header, rows), console.width)
-    )
+        columns.append([*cells, _share(row["formatted"]), _share(row["truncated"])])
+    header, *rows = map(list, zip(*columns, strict=True))
+    title = "Partial result" if results["partial"] else "Result"
+    console.print(_rich(Table("results", title, header, rows), console.width))
     for reason in results["partial_because"]:
         console.print(f"[yellow]partial: {escape(reason)}[/]")
     for task, row in results["tasks"].items():

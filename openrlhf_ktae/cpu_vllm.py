@@ -10,6 +10,8 @@ ENVIRONMENT = {
     # The model runs in the engine's process. vLLM's own choice on CPU (platforms/cpu.py:273) is one more process behind
     # a queue whose reader spins for a second after every message, on a core that others need.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    # On CPU its warnings are of libraries to preload and of kernels there are none of.
+    "VLLM_LOGGING_LEVEL": "ERROR",
 }
 """Environment of a process that holds an engine."""
 

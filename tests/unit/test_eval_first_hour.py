@@ -82,3 +82,16 @@ def test_the_place_of_the_answer_comes_from_benchmark_or_command_line(tmp_path):
         load_tasks("none", None, [benchmark], "qwen_math", None)
     with pytest.raises(ValueError, match="answer-style: got below, expected one of boxed, tags, hash, auto"):
         RunOptions("m", "none", tmp_path, answer_style="below").check()
+
+
+def test_five_tasks_and_their_average_fit_into_eighty_columns():
+    row = {"k": 16, "n": 675, "pass@1": 0.513, "ci95": [0.48, 0.546], "maj@k": 0.6, "pass@16": 0.8, "formatted": 1.0}
+    row |= {"truncated": 0.0123, "mean_tokens": 1024.6, "median_tokens": 998, "max_tokens": 3000}
+    names = ("aime", "amc", "math", "minerva", "olympiad_bench")
+    results = {"tasks": dict.fromkeys(names, row), "average": row, "partial": False, "partial_because": []}
+    console = Console(record=True, width=80)
+    print_results(results | {"settings": {}, "grader": {}}, console)
+    shown = console.export_text()
+    assert max(map(len, shown.splitlines())) <= 80 and "…" not in shown
+    for whole in ("AIME 2024", "MATH- 500", "Minerva", "Average", "pass@1 %", "51.3", "tokens, median", "truncated %"):
+        assert all(word in shown for word in whole.split()), whole
