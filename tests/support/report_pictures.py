@@ -1,6 +1,6 @@
 """The pictures of docs/: a run's report in headless Chromium, its views at two widths in light and dark.
 
-    python tests/support/report_pictures.py runs/latest/report.html docs/images --maps "run=0&step=20&group=3&token=4"
+python tests/support/report_pictures.py runs/latest/report.html docs/images --maps "run=0&step=20&group=3&token=4"
 """
 
 import tempfile
