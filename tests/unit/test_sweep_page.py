@@ -5,35 +5,15 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from sweep_outcomes import STEPS, SWEEP, outcome, outcomes
 
+from openrlhf_ktae.files import write_json
 from openrlhf_ktae.report.sweep_page import compare, figures, is_sweep, make_page, markdown, verdict, write_sweep_page
-from openrlhf_ktae.sweep.key_tokens import quality
-from openrlhf_ktae.sweep.outcomes import Outcome
-from openrlhf_ktae.sweep.plan import PlannedRun, SweepFile
-
-SWEEP = SweepFile(
-    recipe="recipes/quickstart",
-    seeds=(1, 2, 3, 4, 5, 6),
-    arms={"grpo": {}, "better": {}, "same": {}, "late": {}},
-    baseline="grpo",
-    reach=(0.6, 0.99),
-)
-STEPS = (0, 10, 20)
-GAIN = {"grpo": 0.0, "better": 0.05, "same": 0.0, "late": 0.0}
-
-
-def outcome(arm: str, seed: int, status: str = "finished") -> Outcome:
-    base = 0.4 + 0.02 * seed + (0.002 * (-1) ** seed * seed if arm == "same" else 0.0)
-    accuracy = (base, base + 0.1 + GAIN[arm] + 0.001 * seed, base + 0.2 + GAIN[arm])
-    run = PlannedRun("", arm, seed, "recipes/quickstart", ())
-    tokens = (40.0, 35.0, 30.0 - 20 * GAIN[arm])
-    return Outcome(run, status, None, "c0ffee", "set", (STEPS, accuracy), (STEPS, tokens), 20, 1.2, 60.0)
-
-
-def outcomes() -> list[Outcome]:
-    found = [outcome(arm, seed) for seed in SWEEP.seeds for arm in ("grpo", "better", "same")]
-    return found + [outcome("late", seed, "finished" if seed == 1 else "missing") for seed in SWEEP.seeds]
+from openrlhf_ktae.run_folder import RunFolder
+from openrlhf_ktae.sweep.key_tokens import quality, quality_over_run
 
 
 def test_arms_are_compared_seed_by_seed():
@@ -118,3 +98,27 @@ def test_precision_and_recall_of_key_tokens_by_hand():
     assert quality(7, values, decisive, scale=2.0).precision == 1 / 2  # |K| > 0.2: 0.5 and -0.3
     assert quality(7, [[0.0]], [[True]], 1.0).precision is None and quality(7, [[0.9]], [[False]], 1.0).recall is None
     assert quality(7, [], [], 1.0) is None
+
+
+def test_the_rollouts_of_a_run_are_measured_where_the_task_knows_what_decides(tmp_path):
+    folder = RunFolder(tmp_path)
+    task = {"name": "worded_arithmetic"}
+    config = {"advantage": {"terms": ["ktae"]}, "ktae": {"scale": 1.0}, "task": task, "grader": {}}
+    write_json(folder.run_json, {"config": config})
+    folder.rollouts.mkdir()
+    words = [" #", " 4", " well", " gives"]
+    pq.write_table(pa.table({"token_id": [0, 1, 2, 3], "token": words}), folder.vocabulary)
+    rollouts = {
+        "group": [0, 0, 1],
+        "correct": [True, False, True],  # group 1 has no contrast and does not count
+        "token_ids": [[3, 1, 2, 0, 1], [2, 2, 0, 1], [3, 1]],
+        "key_token_value": [[0.5, 0.0, 0.4, 0.0, 0.6], [0.0, 0.0, 0.0, -0.9], [0.9, 0.9]],
+    }
+    pq.write_table(pa.table(rollouts), folder.rollouts / "step_00010.parquet")
+    (found,) = quality_over_run(folder)
+    # Key: gives, well, 4 | 4. Decisive: gives, its result 4, the answer 4 | the answer 4.
+    assert (found.step, found.precision, found.recall, found.decisive_share) == (10, 3 / 4, 3 / 4, 4 / 9)
+    write_json(folder.run_json, {"config": config | {"advantage": {"terms": []}}})
+    assert quality_over_run(folder) == []
+    write_json(folder.run_json, {"config": config | {"task": {"name": "math"}}})
+    assert quality_over_run(folder) == []
