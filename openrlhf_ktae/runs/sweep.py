@@ -228,7 +228,7 @@ class Sweep:
     def _progress(self) -> str:
         states = [self._folder.state(run) for run in self._runs]
         newest = [state.newest for state in states if state.status == "finished" and state.newest]
-        durations = [seconds for attempt in newest if (seconds := seconds_of(attempt.read()))]
+        durations = [seconds for attempt in newest if (seconds := seconds_of(attempt.read())) is not None]
         left = len(states) - len(newest)
         seconds = seconds_left(durations, left, self._parallel)
         time_left = "" if seconds is None or not left else f", about {seconds / 60:.0f} min left"

@@ -1,6 +1,6 @@
 """A stand-in for `openrlhf-ktae train` in the tests of sweeps: a run folder whose numbers are set by arm and seed.
 
-It takes the same arguments, leaves the same files, and needs half a second where the real one needs minutes. A run with
+It takes the same arguments, leaves the same files, and needs a moment where the real one needs minutes. A run with
 ``run.tracked_rollouts=0`` fails.
 """
 
@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
             folder.run_json, description | {"recipe": recipe, "overrides": overrides, "config": {"openrlhf": {}}}
         )
     settings = dict(override.partition("=")[::2] for override in folder.read()["overrides"])
-    time.sleep(0.5)
+    time.sleep(0.3)
     if settings.get("run.tracked_rollouts") == "0":
         folder.update(status="failed", reason="asked to fail", finished_at=now())
         return 1

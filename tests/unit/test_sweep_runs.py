@@ -1,4 +1,4 @@
-"""Starting, killing and going on with sweeps, in real processes; a stand-in of half a second is what trains."""
+"""Starting, killing and going on with sweeps, in real processes; a stand-in of a moment is what trains."""
 
 import csv
 import os
@@ -32,7 +32,7 @@ sys.exit(sweep_command(Path(file), Path(output), False, int(parallel), only.spli
 def file(tmp_path) -> Path:
     path = tmp_path / "sweep.yaml"
     arms = {"grpo": {"advantage.terms": []}, "ktae": {"advantage.terms": ["ktae"]}}
-    content = {"recipe": str(ROOT / "recipes" / "quickstart"), "seeds": [1, 2, 3], "arms": arms, "baseline": "grpo"}
+    content = {"recipe": str(ROOT / "recipes" / "quickstart"), "seeds": [1, 2], "arms": arms, "baseline": "grpo"}
     path.write_text(yaml.safe_dump(content))
     return path
 
@@ -58,7 +58,7 @@ def test_a_sweep_leaves_a_row_per_run_and_its_second_start_runs_nothing(file, tm
     first = start(file, output, parallel=2)
     said = first.communicate()[0]
     assert first.returncode == 0, said
-    assert "6 of 6 runs finished" in said and "min left" in said
+    assert "4 of 4 runs finished" in said and "min left" in said
     with (output / "summary.csv").open() as table:
         rows = list(csv.DictReader(table))
     assert [(row["arm"], row["seed"], row["status"]) for row in rows[:2]] == [
@@ -68,9 +68,9 @@ def test_a_sweep_leaves_a_row_per_run_and_its_second_start_runs_nothing(file, tm
     assert rows[0]["accuracy_last"] == "0.71" and rows[1]["accuracy_last"] == "0.72"
     assert float(rows[0]["area_under_curve"]) == pytest.approx(0.51) and rows[0]["steps_to_0.8"] == ""
     with (output / "curves.csv").open() as table:
-        assert len(list(csv.DictReader(table))) == 6 * 3
+        assert len(list(csv.DictReader(table))) == 4 * 3
     again = start(file, output)
-    assert "6 runs, 6 finished already" in again.communicate()[0] and again.returncode == 0
+    assert "4 runs, 4 finished already" in again.communicate()[0] and again.returncode == 0
     assert all(found == ["finished"] for found in attempts(file, output).values())
 
 
@@ -78,14 +78,14 @@ def test_a_sweep_leaves_a_row_per_run_and_its_second_start_runs_nothing(file, tm
 def test_killed_in_the_middle_and_started_again_it_loses_and_repeats_nothing(file, tmp_path, number):
     output = tmp_path / "out"
     killed = start(file, output)
-    while len(finished(file, output)) < 2:
+    while not finished(file, output):
         assert killed.poll() is None
         time.sleep(0.02)
     os.kill(killed.pid, number)
     said = killed.communicate()[0]
     assert ("the same command goes on from here" in said) == (number == signal.SIGTERM)
     before = finished(file, output)
-    assert 2 <= len(before) < 6
+    assert 1 <= len(before) < 4
     again = start(file, output)
     said = again.communicate()[0]
     assert again.returncode == 0, said
