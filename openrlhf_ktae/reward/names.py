@@ -89,6 +89,12 @@ def same_name(name: str, other: str) -> bool:
     return False
 
 
+def inverted(name: str) -> str | None:
+    r"""``\frac{BC}{AB}`` for ``\frac{AB}{BC}``; None for what is no quotient of names."""
+    fraction = _FRACTION.fullmatch(name.strip())
+    return rf"\frac{{{fraction[2]}}}{{{fraction[1]}}}" if fraction else None
+
+
 def head(name: str) -> tuple[str, tuple[str, ...]] | None:
     """What is defined and its variables, for ``f(x, y)`` or ``a_n``; None for a name without variables."""
     tight = re.sub(r"[\s{}]", "", name)

@@ -58,7 +58,8 @@ _MATRIX = re.compile(
 )
 _ROW_END = re.compile(r"⏎(?:\s*\[[^\]]*\])?|\\cr(?![A-Za-z])")
 _EVERYTHING = re.compile(
-    r"(?:[a-z]\s*∈\s*)?\\mathbb\s*\{?\s*R\s*\}?|\\R|‹?\s*[aA]ll real (?:numbers|values)\s*›?|‹?\s*[aA]ll reals\s*›?"
+    r"(?:[a-z]\s*∈\s*)?\\mathbb\s*\{?\s*R\s*\}?|\\R|‹?\s*(?:[aA]ll|[aA]ny) real (?:numbers?|values?)\s*›?"
+    r"|‹?\s*[aA]ll reals\s*›?"
 )
 _INFINITY = re.compile(r"[+-]?\s*\\infty")
 _MAX_DEPTH = 12
