@@ -39,6 +39,9 @@ class MadeOptions(config.Options):
     warmup_batch_size: int = Field(default=128, ge=1)
     """Worked examples per supervised step."""
 
+    warmup_decay: float = Field(default=0.0, ge=0, le=1)
+    """Share of the supervised steps, the last ones, over which the learning rate falls to 0."""
+
     seed: int = 0
     """Seed of the problems, the initial weights and the warm-up."""
 

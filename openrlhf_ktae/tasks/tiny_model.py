@@ -107,6 +107,12 @@ def _loss(model, rows: list[tuple[list[int], int]], pad: int) -> torch.Tensor:
     return functional.cross_entropy(model.lm_head(hidden), token_ids[is_solution])
 
 
+def learning_rate(step: int, options: MadeOptions) -> float:
+    """Rises, stays, and falls in a line to nothing over the last steps."""
+    left = (options.warmup_steps + 1 - step) / max(1.0, options.warmup_decay * options.warmup_steps)
+    return _LEARNING_RATE * min(1.0, step / _LEARNING_RATE_WARMUP_STEPS, left)
+
+
 def warm_up(model, tokenizer, lessons: Lessons, options: MadeOptions, on_step: OnStep) -> None:
     """Supervised warm-up on worked examples."""
     optimizer = torch.optim.AdamW(
@@ -116,7 +122,7 @@ def warm_up(model, tokenizer, lessons: Lessons, options: MadeOptions, on_step: O
     model.train()
     for step in range(1, options.warmup_steps + 1):
         for group in optimizer.param_groups:
-            group["lr"] = _LEARNING_RATE * min(1.0, step / _LEARNING_RATE_WARMUP_STEPS)
+            group["lr"] = learning_rate(step, options)
         loss = _loss(model, next(batches), tokenizer.pad_token_id)
         optimizer.zero_grad()
         loss.backward()
@@ -141,8 +147,7 @@ def prepare_task(task: BaseTask, on_step: OnStep = lambda *_: None) -> bool:
 def _prepare(task: BaseTask, folder: Path, on_step: OnStep) -> bool:
     options = task.options
     stamp = folder / "made_with.json"
-    made_with = options.model_dump_json(indent=2)
-    if stamp.exists() and stamp.read_text() == made_with:
+    if _made_with(stamp, options):
         return False
     for name, rows in task.prompt_sets().items():
         write_prompts(rows, folder / name)
@@ -152,8 +157,16 @@ def _prepare(task: BaseTask, folder: Path, on_step: OnStep) -> bool:
         model = make_model(options.seed, vocabulary=-(-len(tokenizer) // 128) * 128)
         warm_up(model, tokenizer, lessons, options, on_step)
         save(model, tokenizer, folder / "model")
-    stamp.write_text(made_with)
+    stamp.write_text(options.model_dump_json(indent=2))
     return True
+
+
+def _made_with(stamp: Path, options: MadeOptions) -> bool:
+    """Whether what is there was made with these options; one that came later had its default then."""
+    try:
+        return type(options).model_validate_json(stamp.read_text()) == options
+    except (OSError, ValueError):
+        return False
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:

@@ -8,7 +8,7 @@ import pytest
 
 from openrlhf_ktae.config import RewardConfig
 from openrlhf_ktae.reward.rollouts import check_labels
-from openrlhf_ktae.tasks import reward
+from openrlhf_ktae.tasks import reward, tiny_model
 from openrlhf_ktae.tasks.arithmetic import Task, answer, apply, problems, prompt_rows, work_out
 from openrlhf_ktae.tasks.prompt_set import write_prompts
 from openrlhf_ktae.tasks.splits import split_of
@@ -71,6 +71,16 @@ def test_every_character_is_a_token():
     assert len(ids) == len(text) and tokenizer.decode(ids) == text
 
 
+def test_the_learning_rate_rises_stays_and_falls_over_the_share_that_is_asked_for(monkeypatch):
+    monkeypatch.setattr(tiny_model, "_LEARNING_RATE", 1.0)
+    monkeypatch.setattr(tiny_model, "_LEARNING_RATE_WARMUP_STEPS", 4)
+    options = Task.Options(warmup_steps=20, warmup_decay=0.5)
+    rates = [tiny_model.learning_rate(step, options) for step in range(1, 21)]
+    assert rates == pytest.approx([0.25, 0.5, 0.75] + [1.0] * 8 + [n / 10 for n in range(9, 0, -1)])
+    always = Task.Options(warmup_steps=20)
+    assert [tiny_model.learning_rate(step, always) for step in (4, 20)] == [1.0, 1.0]
+
+
 def test_the_model_is_made_once(tmp_path):
     options = Task.Options(
         directory=str(tmp_path), train_problems=8, evaluation_problems=8, warmup_steps=2, warmup_batch_size=4
@@ -79,6 +89,10 @@ def test_the_model_is_made_once(tmp_path):
     assert prepare_task(Task(options), lambda step, loss: seen.append((step, loss)))
     assert [step for step, _ in seen] == [1, 2] and all(loss > 0 for _, loss in seen)
     assert not prepare_task(Task(options, RewardConfig()))
+    # As a version that did not have an option yet left it.
+    stamp = tmp_path / "made_with.json"
+    stamp.write_text(json.dumps({k: v for k, v in json.loads(stamp.read_text()).items() if k != "warmup_decay"}))
+    assert not prepare_task(Task(options))
     assert prepare_task(Task(options.model_copy(update={"train_problems": 9})))
     # The folder's model type must not make Transformers put another pre-tokenizer in.
     assert len(load_tokenizer(tmp_path / "model").encode("12+3=", add_special_tokens=False)) == 5
