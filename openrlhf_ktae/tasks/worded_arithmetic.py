@@ -36,7 +36,7 @@ _START = "Work"
 _WORDS = ("out:", *_DIGITS, *"+-*=", *METHODS, "so", ".", "that", "leaves", "#")
 _ENDS = (".", "#")
 
-_FILLER_STARTS, _FILLER_IS_WHOLE = 0.6, 0.85
+_FILLER_STARTS, _FILLER_IS_WHOLE = 0.75, 0.95
 """Shares of the warm-up: up to the first there is no filler, from the second on as much as is asked for."""
 
 
