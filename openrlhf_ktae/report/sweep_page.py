@@ -147,12 +147,18 @@ def verdict(results: Sequence[ArmResult], sweep: SweepFile) -> str:
 def markdown(results: Sequence[ArmResult], sweep: SweepFile) -> str:
     """The tables of every setting as Markdown."""
     parts = []
-    for setting in settings_of(sweep):
+    for setting in _begun(results, sweep):
         here = [result for result in results if result.setting == setting]
         parts += [f"## {setting}\n"] if setting else []
         parts.append(f"{verdict(here, sweep)}\n")
         parts += [_as_markdown(arm_table(here, sweep)), _as_markdown(difference_table(here))]
     return "\n".join(parts)
+
+
+def _begun(results: Sequence[ArmResult], sweep: SweepFile) -> list[str]:
+    """Settings in which a run has finished; all of them where none has."""
+    begun = {result.setting for result in results if result.finished}
+    return [setting for setting in settings_of(sweep) if setting in begun or not begun]
 
 
 def _as_markdown(table: Sequence[Sequence[str]]) -> str:
@@ -175,7 +181,7 @@ def make_page(
         "base-uri 'none'; form-action 'none'"
     )
     sections = []
-    for setting in settings_of(sweep):
+    for setting in _begun(results, sweep):
         here = [result for result in results if result.setting == setting]
         drawn = _figures(here, sweep)
         sections.append(
@@ -212,7 +218,12 @@ def make_page(
             arms=arms,
             notes=described.get("notes", []),
             sections=sections,
-            unfinished=[outcome for outcome in outcomes if outcome.status != "finished"],
+            later=[setting for setting in settings_of(sweep) if setting not in _begun(results, sweep)],
+            unfinished=[
+                outcome
+                for outcome in outcomes
+                if outcome.status != "finished" and outcome.run.setting in _begun(results, sweep)
+            ],
             written_at=datetime.now(timezone.utc).strftime("%d %b %Y, %H:%M UTC"),
         )
     )

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -66,6 +67,15 @@ def test_the_page_stands_alone_and_escapes_what_a_file_says():
     assert page.count("<script>") == 1 and "default-src &#39;none&#39;" in page
     assert not re.search(r'(?:src|href)="(?!#|data:)', page)
     assert "late/seed-2: missing" in page
+
+
+def test_settings_without_a_finished_run_are_named_in_one_line():
+    asked = SWEEP.model_copy(update={"settings": {"filler_0": {}, "filler_0.8": {}}})
+    found = [replace(o, run=replace(o.run, setting="filler_0")) for o in outcomes()]
+    results = compare(found, asked)
+    page = make_page("name", asked, {}, found, results)
+    assert "Not one run is finished yet in: filler_0.8." in page and page.count('class="setting"') == 1
+    assert "## filler_0\n" in markdown(results, asked) and "filler_0.8" not in markdown(results, asked)
 
 
 def test_the_files_of_a_sweep_are_written_beside_the_page(tmp_path):
