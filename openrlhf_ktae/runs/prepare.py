@@ -2,12 +2,11 @@
 
 import os
 import time
-
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from contextlib import ExitStack
 
 from openrlhf_ktae.plugins import section_of
 from openrlhf_ktae.recipe import RunConfig
-from openrlhf_ktae.runs.terminal import console, say
+from openrlhf_ktae.runs.terminal import Counting, say
 from openrlhf_ktae.tasks.task import BaseTask, MadeOptions
 
 
@@ -26,10 +25,16 @@ def make_assets(task: BaseTask, name: str) -> float:
     from openrlhf_ktae.tasks.tiny_model import prepare_task
 
     start = time.monotonic()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("Warming up the tiny model (supervised)", total=task.options.warmup_steps)
-        made = prepare_task(task, lambda step, _: progress.update(bar, completed=step))
+    steps = task.options.warmup_steps
+    with ExitStack() as stack:
+        shown: list[Counting] = []
+
+        def count(*_: object) -> None:
+            if not shown:  # nothing is said where nothing has to be made
+                shown.append(stack.enter_context(Counting("Warming up the tiny model (supervised)", steps)))
+            shown[0].count(1)
+
+        made = prepare_task(task, count)
     seconds = time.monotonic() - start
     what = f"made in {seconds:.0f} s" if made else "already there"
     say(f"What {section_of(name)} trains from: {what} ({task.options.directory})")

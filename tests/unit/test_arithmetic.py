@@ -2,6 +2,7 @@
 
 import json
 import random
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import pytest
@@ -96,3 +97,10 @@ def test_the_model_is_made_once(tmp_path):
     assert prepare_task(Task(options.model_copy(update={"train_problems": 9})))
     # The folder's model type must not make Transformers put another pre-tokenizer in.
     assert len(load_tokenizer(tmp_path / "model").encode("12+3=", add_special_tokens=False)) == 5
+
+
+def test_of_two_that_want_the_same_model_one_makes_it(tmp_path):
+    options = Task.Options(directory=str(tmp_path), train_problems=8, warmup_steps=2, warmup_batch_size=4)
+    with ThreadPoolExecutor(2) as pool:  # a lock of a file is one of each time it is opened, so threads will do
+        made = list(pool.map(lambda _: prepare_task(Task(options)), range(2)))
+    assert sorted(made) == [False, True]
