@@ -101,3 +101,26 @@ def group_means(numbers: Tensor, group: Tensor) -> Tensor:
     lowest = numbers.new_full((len(sizes),), float("inf")).scatter_reduce_(0, group, numbers, "amin")
     highest = numbers.new_full((len(sizes),), float("-inf")).scatter_reduce_(0, group, numbers, "amax")
     return means.where(lowest != highest, lowest)[group]
+
+
+def tree_values(parents: Sequence[int], rewards: Sequence[float | None]) -> list[float]:
+    """The value of every node of a tree: a leaf's reward, a node's mean over its children.
+
+    Args:
+        parents: the parent of each node, which stands before it; -1 for the root.
+        rewards: of the leaves; None for nodes with children.
+
+    Raises:
+        ValueError: a leaf without a reward.
+    """
+    sums, counts = [0.0] * len(parents), [0] * len(parents)
+    values = [0.0] * len(parents)
+    for node in range(len(parents) - 1, -1, -1):
+        reward = rewards[node]
+        if counts[node] == 0 and reward is None:
+            raise ValueError(f"node {node} of a tree has neither children nor a reward")
+        values[node] = sums[node] / counts[node] if counts[node] else float(reward)  # pyright: ignore
+        if parents[node] >= 0:
+            sums[parents[node]] += values[node]
+            counts[parents[node]] += 1
+    return values

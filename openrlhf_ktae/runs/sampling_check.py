@@ -57,6 +57,12 @@ def check_sampling(config: RunConfig, args: SimpleNamespace) -> None:
             f"task.name: {config.task} has no environment, so a rollout is one turn; {name} needs a task with one "
             "(calculator), or train.agent_func_path with an agent that returns turn_rewards"
         )
+    counting = [section_of(term) for term in config.terms if "scores" in TERM.load(term).needs]
+    if sampling == "tree" and counting:
+        raise ValueError(
+            f"advantage.terms: {counting[0]} counts right and wrong rollouts, and an edge of {name}'s trees is neither; "
+            "take one of them out"
+        )
     team, samples = config.make_task().team, args.rollout.n_samples_per_prompt
     if team is not None and samples % len(team.roles):
         raise ValueError(

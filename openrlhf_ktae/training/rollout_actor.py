@@ -140,6 +140,8 @@ class RolloutActor(_RolloutActor):
             kwargs["sampling_params"] = kwargs["sampling_params"].clone()
             kwargs["sampling_params"].seed = seed
         responses = _as_numbers(await self._respond(num_samples, kwargs))
+        if not responses:
+            return []  # a tree without an edge that teaches
         failed = self._too_long(responses[0], kwargs) or next(filter(None, map(self._failure, responses)), None)
         return [_with_trace(response) | {"failed": failed} for response in responses]
 

@@ -2,12 +2,15 @@
 
 import statistics
 from collections import Counter
+from itertools import chain
 from typing import Any
 
 import ray
 from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator, _collect_prompt_batch
 
+from openrlhf_ktae.advantage.terms.tree_value import TreeValueOptions
+from openrlhf_ktae.training.edge_pool import EdgePool
 from openrlhf_ktae.training.experience_maker import require_rewards
 from openrlhf_ktae.training.generation_order import seed_of
 from openrlhf_ktae.training.options import TrainingOptions
@@ -33,6 +36,8 @@ class Generator(SamplesGenerator):
         """Number of the next pass over the data, whose order is seeded by it."""
         self._round: tuple[Any, ...] = ()
         self._says_what_for = bool(options.sampling())
+        tree = TreeValueOptions(**options.sections.get("tree_value", {}))
+        self._pool = EdgePool(tree.edges_per_step, tree.max_age) if options.sampling() == "tree" else None
 
     def generate_samples(self, **generate_kwargs):
         """As upstream, whose data loader takes its order from a generator that nothing seeds in this process."""
@@ -52,7 +57,18 @@ class Generator(SamplesGenerator):
         if self._says_what_for:
             ray.get([engine.begin_evaluation.remote(evaluates) for engine in self.vllm_engines])
         self._round = ("evaluation" if evaluates else "training", self.step, 0)
-        self.failed_prompts, accepted, consumed, exhausted = 0, [], 0, False
+        self.failed_prompts = 0
+        if self._pool is not None and not evaluates:
+            return self._generate_edges(self._pool, dataloader_iter, num_prompts, **generate_kwargs)
+        groups, consumed, exhausted = self._groups(dataloader_iter, num_prompts, dynamic_filtering, **generate_kwargs)
+        return list(chain.from_iterable(groups)), consumed, exhausted
+
+    def _groups(
+        self, dataloader_iter, num_prompts: int, dynamic_filtering, **generate_kwargs
+    ) -> tuple[list[list[Experience]], int, bool]:
+        """The rollouts of each of so many prompts, the prompts consumed, and whether the data ended."""
+        kind, *_ = self._round
+        accepted, consumed, exhausted = [], 0, False
         missing, pending = num_prompts, []
         while True:
             if missing and not exhausted:
@@ -66,13 +82,31 @@ class Generator(SamplesGenerator):
             missing = 0
             for responses in ray.get(ready):
                 group = [self._process_response_into_experience(response, **generate_kwargs) for response in responses]
-                failure = None if evaluates else responses[0].get("failed")
+                failure = responses[0].get("failed") if responses and kind == "training" else None
                 if failure:
                     self._count_failure(failure, num_prompts)
                 if failure or (dynamic_filtering and not self._teaches(group)):
                     missing += 1
                 else:
-                    accepted += group
+                    accepted.append(group)
+
+    def _generate_edges(self, pool: EdgePool, dataloader_iter, num_prompts: int, **generate_kwargs):
+        """A step of edges: trees of so many new prompts at least, and of more until there are enough of them."""
+        pool.begin_step()
+        wanted = num_prompts * self.args.rollout.n_samples_per_prompt
+        missing, consumed, exhausted = num_prompts, 0, False
+        while missing and not exhausted:
+            trees, more, exhausted = self._groups(dataloader_iter, missing, False, **generate_kwargs)
+            consumed += more
+            for edges in trees:
+                pool.add(edges)
+            missing = pool.missing_prompts(wanted)
+        if missing:
+            return [], consumed, exhausted  # the data ended
+        taken = pool.take(wanted)
+        for edge, age in taken:
+            edge.info["age"] = torch.tensor([float(age)])
+        return [edge for edge, _ in taken], consumed, exhausted
 
     def _next(self, pending: list) -> tuple[list, list]:
         """What to look at next: whatever is ready, or, where the order is fixed, all of it in the order of the data."""

@@ -52,3 +52,8 @@ def functional_group(rewards, agents):
     """AdvEvo-MARL on one prompt."""
     of_agent = {agent: [x for x, other in zip(rewards, agents, strict=True) if other == agent] for agent in agents}
     return [reward - mean(of_agent[agent]) for reward, agent in zip(rewards, agents, strict=True)]
+
+
+def tree_value(node):
+    """SPO-tree: a leaf is its reward, a node (the list of its children) their mean."""
+    return mean([tree_value(child) for child in node]) if isinstance(node, list) else node

@@ -9,6 +9,7 @@ TERMS = (
     "multi_answer",
     "segment_value",
     "token_probability",
+    "tree_value",
     "turn_level",
 )
 """Names for ``advantage.terms``; the module of a name is loaded when a run uses it."""

@@ -9,9 +9,16 @@ from openrlhf_ktae.training.sampling.answers import Answers
 from openrlhf_ktae.training.sampling.chain import Chain
 from openrlhf_ktae.training.sampling.group import Sampler
 from openrlhf_ktae.training.sampling.team import TeamEpisodes
+from openrlhf_ktae.training.sampling.tree import Tree
 from openrlhf_ktae.training.sampling.turns import Turns
 
-SAMPLERS: dict[str, type[Sampler]] = {"answers": Answers, "chain": Chain, "team": TeamEpisodes, "turns": Turns}
+SAMPLERS: dict[str, type[Sampler]] = {
+    "answers": Answers,
+    "chain": Chain,
+    "team": TeamEpisodes,
+    "tree": Tree,
+    "turns": Turns,
+}
 """By `AdvantageTerm.sampling`; `BaseTask.sampling` goes before it."""
 
 

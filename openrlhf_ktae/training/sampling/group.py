@@ -67,18 +67,22 @@ class Group:
         """Token ids of a text, without special ones around it."""
         return list(self.tokenizer(text=text, add_special_tokens=False)["input_ids"])
 
-    async def draw(self, after: Draw = NOTHING, count: int = 1, stop: Sequence[str] = ()) -> list[Draw]:
+    async def draw(
+        self, after: Draw = NOTHING, count: int = 1, stop: Sequence[str] = (), limit: int | None = None
+    ) -> list[Draw]:
         """``count`` continuations of ``after``, each with what it goes on from.
 
-        They end at one of the texts in ``stop``, which stays, at the end of the sequence, or at the length limit. One
-        request and one message, whatever the count; a prefix is computed once with ``vllm.enable_prefix_caching``.
+        They end at one of the texts in ``stop``, which stays, after ``limit`` tokens, at the end of the sequence, or at
+        the length limit; only the first two are open. One request and one message, whatever the count; a prefix is
+        computed once with ``vllm.enable_prefix_caching``.
         """
         room = self.room - len(after.token_ids)
         if room <= 0:
             return [Draw(after.token_ids, after.log_probs, "", is_open=False, is_truncated=True)] * count
         params = self.call["sampling_params"].clone()
-        params.n, params.max_tokens, params.output_kind = count, room, RequestOutputKind.FINAL_ONLY
-        params.min_tokens = min(params.min_tokens, room)
+        most = min(room, limit or room)
+        params.n, params.max_tokens, params.output_kind = count, most, RequestOutputKind.FINAL_ONLY
+        params.min_tokens = min(params.min_tokens, most)
         params.logprobs = 0 if params.logprobs is None else params.logprobs
         if stop:
             params.stop, params.include_stop_str_in_output = list(stop), True
@@ -88,17 +92,40 @@ class Group:
     def _drawn(self, after: Draw, output: Any, stop: Sequence[str]) -> Draw:
         self.generated_tokens += len(output.token_ids)
         log_probs = [of[token].logprob for token, of in zip(output.token_ids, output.logprobs, strict=True)]
+        tokens = (*after.token_ids, *output.token_ids)
+        is_full, at_limit = len(tokens) >= self.room, output.finish_reason == "length"
         return Draw(
-            (*after.token_ids, *output.token_ids),
+            tokens,
             (*after.log_probs, *log_probs),
             output.text,
-            is_open=output.finish_reason == "stop" and output.stop_reason in stop,
-            is_truncated=output.finish_reason == "length",
+            is_open=(at_limit and not is_full) or (output.finish_reason == "stop" and output.stop_reason in stop),
+            is_truncated=at_limit and is_full,
         )
 
     async def response(self, draw: Draw) -> dict[str, Any]:
         """A response to the prompt as OpenRLHF's executor returns it, with its reward."""
         return await self.execute(**self.call, llm_engine=_Drawn(draw))
+
+    def ungraded(self, draw: Draw) -> dict[str, Any]:
+        """The same without asking the reward source."""
+        start, asked = len(self.prompt_ids), self.call["sampling_params"].logprobs is not None
+        return {
+            "prompt": self.call["prompt"],
+            "label": self.call["label"],
+            "images": self.call.get("images"),
+            "mm_train_inputs": None,
+            "observation_tokens": [*self.prompt_ids, *draw.token_ids],
+            "action_ranges": [(start, start + len(draw.token_ids))],
+            "rollout_log_probs": [0.0] * start + list(draw.log_probs) if asked else None,
+            "truncated": draw.is_truncated,
+            "reward": None,
+            "scores": None,
+            "extra_logs": {},
+        }
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        """The text of some tokens, special ones included."""
+        return self.tokenizer.decode(list(token_ids), skip_special_tokens=False)
 
     def traced(self, response: dict[str, Any], bounds: Sequence[tuple[int, int]], **about: Any) -> dict[str, Any]:
         """The response with its `Trace`; ``bounds`` count from the first token behind the prompt."""
