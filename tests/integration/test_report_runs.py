@@ -41,6 +41,31 @@ def test_a_terms_columns_are_colours_of_the_map(driver, tmp_path):
     assert "colour=column%3Apull" in page.js("return location.hash") and page.console() == []
 
 
+def test_segments_and_branches_are_drawn_and_the_value_of_a_prefix_is_said(driver, tmp_path):
+    run = write_run(tmp_path / "run", steps=4, rollout_steps=(4,), groups=1, size=4, tokens=40, hostile=False)
+    file = run / "rollouts" / "step_00004.parquet"
+    rows = pq.read_table(file).to_pylist()
+    for row in rows:
+        count = len(row["token_ids"])
+        row["branch"] = row["rollout"] // 2
+        row["segment"] = [0.0] * 4 + [-1.0] * 2 + [1.0] * (count - 6)  # a turn, what a tool said, another turn
+        row["segment_value"] = [None] * 6 + [0.25] * (count - 6)
+        row["generated"] = [number >= 0 for number in row["segment"]]
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    page = Page(driver, write_report([run]))
+    page.open("#maps?run=0&step=4&group=0")
+    starts = "return [...document.querySelectorAll('.rollout .tok.starts-segment')].map(t => t.dataset.i)"
+    assert page.js(starts) == ["6"] * 4
+    assert "a segment begins" in page.one("#legend").text
+    headers = sorted(element.text for element in page.all(".rollout header"))
+    assert [sum(f"branch {number}" in text for text in headers) for number in (0, 1)] == [2, 2]
+    page.js("document.querySelectorAll('.rollout .tok')[6].click()")
+    assert page.one("#inspector [data-field=column-segment_value]").get_attribute("data-value") == "0.25"
+    page.js("document.querySelectorAll('.rollout .tok')[0].click()")
+    assert page.one("#inspector [data-field=column-segment_value]").get_attribute("data-value") == ""
+    assert "null" not in page.one("#inspector").text and page.console() == []
+
+
 def test_seeds_are_a_band_and_runs_are_named(driver, tmp_path):
     runs = [
         write_run(tmp_path / f"s{seed}", steps=12, rollout_steps=(12,), groups=1, size=4, tokens=30, seed=seed)

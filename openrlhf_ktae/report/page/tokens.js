@@ -36,7 +36,7 @@ function showToken(shown) {
   const cells = (title, x, y) => make("tr", {}, make("th", { scope: "row", text: title }), ...[x, y].map((field) => make("td", { "data-field": field, "data-value": s[field] ?? "", text: s[field] ?? "unknown" })));
   const piece = fillPiece(make("code", { class: `piece big ${map.view.specials.has(token) ? "special" : ""}`, "data-field": "token" }), map.view.vocabulary[token], false);
   $("inspector").className = "inspector";
-  $("inspector").replaceChildren(
+  $("inspector").replaceChildren(...[
     make("div", { class: "inspector-head" }, piece, make("span", { class: "hint", text: `id ${map.view.token_ids[token]}${map.view.specials.has(token) ? ", special" : ""}` }), close),
     make("p", { class: `k ${value > 0 ? "good" : value < 0 ? "bad" : ""}` }, make("span", { class: "k-name", text: "K" }), make("strong", { "data-field": "value", "data-value": value ?? "", text: signed(value) }),
       make("span", { class: "hint", text: value > 0 ? "goes with right answers" : value < 0 ? "goes with wrong answers" : "no signal" })),
@@ -48,7 +48,7 @@ function showToken(shown) {
       card && ["prob.", "policy probability", number("probability", card.rollout.probability?.[i] ?? null)],
       ...(card ? map.view.columns.map((name) => [name.replaceAll("_", " "), COLUMN_MEANING[name] ?? "written by an advantage term", number(`column-${name}`, card.rollout.columns?.[name]?.[i] ?? null)]) : [])]),
     isSaturatedByChance(s) ? make("p", { class: "hint saturated", text: "K is at its limit although p is not small: only one class uses the token, so r is very large. ktae.tf_smoothing above 0 counters that." }) : null,
-    card ? make("p", { class: "hint where", text: `Rollout ${card.rollout.rollout}, token ${i + 1} of ${card.rollout.tokens.length}${card.rollout.isGiven.has(i) ? " (given, not generated)" : ""}` }) : null);
+    card ? make("p", { class: "hint where", text: `Rollout ${card.rollout.rollout}, token ${i + 1} of ${card.rollout.tokens.length}${card.rollout.isGiven.has(i) ? " (given, not generated)" : ""}` }) : null].filter(Boolean));
   highlight.replaceSync(`.tok[data-t="${token}"] { outline: 2px solid var(--mark); outline-offset: 1px; border-radius: 3px; }`);
   scheduleStrips();
 }
