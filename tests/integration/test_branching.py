@@ -10,7 +10,7 @@ import branch_references as reference
 import pyarrow.parquet as pq
 import pytest
 from ktae_oracle import oracle_values
-from tiny_run import PROMPTS, TinyRuns, start, steps
+from tiny_run import PROMPTS, REWARD, SAMPLES, TinyRuns, named, of_run, start, steps, wait_until
 
 from openrlhf_ktae.advantage import KtaeConfig
 from openrlhf_ktae.run_folder import RunFolder
@@ -18,6 +18,7 @@ from openrlhf_ktae.run_folder import RunFolder
 pytestmark = pytest.mark.ray
 
 STEPS = 3
+PROMPT_LENGTH = 12
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,6 @@ def trained(runs: TinyRuns, name: str, *overrides: str) -> tuple[list[list[dict]
     assert process.returncode == 0, output
     assert steps(folder) == list(range(1, STEPS + 1))
     groups = [group for step in steps(folder) for group in groups_of(folder, step)]
-    assert len(groups) == STEPS * PROMPTS
     return groups, [line for line in folder.metrics() if line["kind"] == "train"]
 
 
@@ -92,13 +92,43 @@ def test_multi_answer_with_ktae(runs):
     assert all(line["rollout/generated_per_trained_token"] < 1 for line in lines)
 
 
-def test_values_of_prefixes_in_asynchronous_training(runs):
-    groups, lines = trained(
-        runs, "chain", "advantage.terms=[segment_value]", "segment_value.cut_every=6", "segment_value.continuations=2",
-        "segment_value.threshold=0.5", "vllm.enable_prefix_caching=true", "train.async_enable=true",
+@pytest.fixture(scope="module")
+def chained(runs):
+    """A run with continuations whose engine is killed while it samples the second step's."""
+    calls = runs.folder / "calls"
+    slow = REWARD.replace(
+        "    response =", f"    open({str(calls)!r}, 'a').write('.'); time.sleep(0.05)\n    response ="
+    )
+    (runs.folder / "slow.py").write_text("import time\n" + slow)
+    line, folder = runs.command(
+        "chain", "run.rollout_log_steps=1", "run.max_restarts=1", f"reward.remote_url={runs.folder / 'slow.py'}",
+        "advantage.terms=[segment_value]", "segment_value.cut_every=6", "segment_value.continuations=2",
+        "segment_value.threshold=0.5", "vllm.enable_prefix_caching=true",
     )  # fmt: skip
+    process = start(line)
+    wait_until(lambda: steps(folder), 300, process)
+    before = calls.stat().st_size
+    # A prompt has 8 rollouts, and twice as many continuations at least.
+    wait_until(lambda: calls.stat().st_size > before + 12, 60, process)
+    members = of_run(process)
+    named(members, "RolloutActor").kill()
+    in_a_tree = steps(folder) == [1]
+    output, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, output
+    return folder, in_a_tree
+
+
+def test_an_engine_killed_in_the_middle_of_a_tree_costs_a_restart_and_no_half_tree(chained):
+    folder, in_a_tree = chained
+    assert in_a_tree and len(folder.read()["restarts"]) == 1
+    assert steps(folder) == list(range(1, STEPS + 1))
+    assert [len(group) for step in steps(folder) for group in groups_of(folder, step)] == [8] * PROMPTS * STEPS
+
+
+def test_segments_are_worth_the_change_of_the_values_of_prefixes(chained):
+    folder, _ = chained
     values = []
-    for group in groups:
+    for group in (group for step in steps(folder) for group in groups_of(folder, step)):
         of_prompt = reference.mean([row["reward"] for row in group])
         for row in group:
             before = of_segments(row, "segment_value")
@@ -109,7 +139,26 @@ def test_values_of_prefixes_in_asynchronous_training(runs):
                 assert advantage == pytest.approx(0 if certain else expected[int(number)], abs=1e-5)
     # Rewards are -0.25 and 0.75: two continuations have a mean of -0.25, 0.25 or 0.75.
     assert set(values) == {-0.25, 0.25, 0.75}
+    lines = [line for line in folder.metrics() if line["kind"] == "train"]
     assert all(line["rollout/generated_per_trained_token"] > 1.5 for line in lines)
+
+
+def test_edges_of_trees_in_asynchronous_training(runs):
+    groups, lines = trained(
+        runs, "tree", "advantage.terms=[tree_value]", "tree_value.branches=[3, 2]", "tree_value.segment_tokens=6",
+        "tree_value.edges_per_step=6", "algo.advantage.is_correction_level=token", "vllm.enable_prefix_caching=true",
+        "train.async_enable=true", "rollout.batch_size=2", f"train.batch_size={2 * SAMPLES}",
+    )  # fmt: skip
+    assert sum(map(len, groups)) == STEPS * 2 * SAMPLES
+    for row in itertools.chain.from_iterable(groups):
+        assert row["score"] is None and set(row["segment"]) == {0}
+        (before,) = of_segments(row, "segment_value")
+        assert abs(row["reward"] - before) > 1e-6
+        assert row["advantage"] == pytest.approx([row["reward"] - before] * len(row["advantage"]), abs=1e-6)
+        depth = 2 if len(row["prompt"]) > PROMPT_LENGTH else 1
+        assert len(row["token_ids"]) <= (6 if depth == 1 else 10)
+    assert all(0 <= line["tree_value/leaf_accuracy_mean"] <= 1 for line in lines)
+    assert lines[0]["tree_value/age_mean"] == 0
 
 
 def test_turns_with_a_tool_whose_text_is_not_trained_on(runs):
