@@ -32,7 +32,7 @@ def trained(runs: TinyRuns, name: str, *overrides: str) -> tuple[list[list[dict]
     process = start(line)
     output, _ = process.communicate(timeout=500)
     assert process.returncode == 0, output
-    assert steps(folder) == list(range(1, STEPS + 1))
+    assert steps(folder) == list(range(1, len(steps(folder)) + 1)) and len(steps(folder)) >= STEPS
     groups = [group for step in steps(folder) for group in groups_of(folder, step)]
     return groups, [line for line in folder.metrics() if line["kind"] == "train"]
 
@@ -149,7 +149,7 @@ def test_edges_of_trees_in_asynchronous_training(runs):
         "tree_value.edges_per_step=6", "algo.advantage.is_correction_level=token", "vllm.enable_prefix_caching=true",
         "train.async_enable=true", "rollout.batch_size=2", f"train.batch_size={2 * SAMPLES}",
     )  # fmt: skip
-    assert sum(map(len, groups)) == STEPS * 2 * SAMPLES
+    assert sum(map(len, groups)) == len(lines) * 2 * SAMPLES  # how many steps the edges last for is chance
     for row in itertools.chain.from_iterable(groups):
         assert row["score"] is None and set(row["segment"]) == {0}
         (before,) = of_segments(row, "segment_value")
@@ -193,6 +193,7 @@ def test_a_team_of_two_has_two_baselines(runs):
         runs, "team", "task.name=checked_arithmetic", f"checked_arithmetic.directory={runs.folder / 'unused_three'}",
         "checked_arithmetic.warmup_steps=0", "advantage.terms=[functional_group]",
     )  # fmt: skip
+    assert len(groups) == STEPS * PROMPTS
     for group in groups:
         roles = [row["functional_group"][0] for row in group]
         assert roles == [0] * 4 + [1] * 4
