@@ -11,6 +11,7 @@ import time
 import torch
 
 from openrlhf_ktae.advantage.batch import RolloutBatch
+from openrlhf_ktae.advantage.segments import Trace, segments_of
 from openrlhf_ktae.advantage.term import TERM, apply_terms
 from openrlhf_ktae.advantage.terms import TERMS
 from openrlhf_ktae.plugins import loaded
@@ -23,6 +24,8 @@ def batch(prompts: int, samples: int, length: int) -> RolloutBatch:
     shape = (rows, length)
     lengths = torch.randint(1, length + 1, (rows, 1), generator=generator)
     token_ids = (1 / torch.rand(shape, generator=generator).clamp(1e-5)).int() + 2
+    halves = [((1, 1 + n // 2), (1 + n // 2, 1 + n)) for n in lengths.flatten().tolist()]
+    traces = [Trace(bounds, (1.0, 0.0), (0.5, 0.5), row % samples * 4 // samples) for row, bounds in enumerate(halves)]
     return RolloutBatch(
         token_ids=token_ids,
         mask=torch.arange(length) < lengths,
@@ -31,6 +34,8 @@ def batch(prompts: int, samples: int, length: int) -> RolloutBatch:
         scores=torch.randint(0, 2, (rows,), generator=generator).float(),
         log_probs=-torch.rand(shape, generator=generator),
         entropies=torch.rand(shape, generator=generator),
+        segments=segments_of(traces, length),
+        info={"group_id": torch.randint(0, 2, (rows,), generator=generator).float()},
         special_token_ids=(0, 1),
     )
 
