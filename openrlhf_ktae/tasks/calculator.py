@@ -25,7 +25,7 @@ from openrlhf_ktae.tasks.splits import Split
 from openrlhf_ktae.tasks.task import Lessons, MadeOptions
 from openrlhf_ktae.tasks.templates import Template
 
-CALL = re.compile(r"\[(\d)([-+*])(\d)\]")
+CALL = re.compile(r"\[([0-9])([-+*])([0-9])\]")
 MORE_CALLS = 2
 """Calls beyond the problem's operations after which an episode is over."""
 

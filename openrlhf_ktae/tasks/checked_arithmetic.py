@@ -22,6 +22,7 @@ from openrlhf_ktae.tasks.team import Said, Team
 from openrlhf_ktae.tasks.templates import Template
 
 NO_ANSWER = "x"
+DIGITS = tuple("0123456789")
 
 
 class SolverAndChecker(Team):
@@ -33,8 +34,9 @@ class SolverAndChecker(Team):
         """The problem for the solver; the solver's answer behind it for the checker."""
         if role == 0:
             return prompt, label
-        claimed = before[0].text.rpartition("#")[2][:1]
-        return checked(prompt, claimed if claimed.isdigit() else NO_ANSWER), str(int(before[0].is_correct))
+        _, mark, answered = before[0].text.rpartition("#")
+        claimed = answered[:1] if mark and answered[:1] in DIGITS else NO_ANSWER
+        return checked(prompt, claimed), str(int(before[0].is_correct))
 
 
 def checked(prompt: str, claimed: str) -> str:
