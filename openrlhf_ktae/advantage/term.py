@@ -126,6 +126,16 @@ def refuse_kl_in_the_reward(args: Any, name: str) -> None:
         )
 
 
+def refuse_length_penalties(args: Any, name: str) -> None:
+    """OpenRLHF takes length penalties off the rollouts' rewards, and not off those of which values are the mean."""
+    for option in ("overlong_buffer_len", "stop_properly_penalty_coef"):
+        if getattr(args.reward, option, None) is not None:
+            raise ValueError(
+                f"reward.{option}: {getattr(args.reward, option)}, a penalty that the values of {name} would lack; leave "
+                "it out, or let the reward function give it"
+            )
+
+
 def _checked(name: str, found: Any, batch: RolloutBatch, before: Tensor) -> Tensor:
     if getattr(found, "shape", None) != before.shape or not found.is_floating_point():
         what = f"{found.dtype} of shape {tuple(found.shape)}" if hasattr(found, "shape") else type(found).__name__

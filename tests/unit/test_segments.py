@@ -230,6 +230,12 @@ def test_rollouts_that_do_not_say_their_functional_group_are_refused():
         ("multi_answer", {"answers": 4}, {}, "expected a multiple with at least 2 thoughts, such as 16"),
         ("segment_value", {"max_cuts": 1000}, {}, "1000 x 9 = 9000 texts beside every rollout, at most 4096"),
         ("segment_value", {}, {"rollout__temperature": 0.7}, "0.7 and 1; segment_value cuts by the probabilities"),
+        (
+            "segment_value",
+            {},
+            {"reward__overlong_buffer_len": 4},
+            "overlong_buffer_len: 4, a penalty that the values of",
+        ),
         *(
             (name, {}, {"algo__kl__use_loss": False, "algo__kl__init_coef": 0.1}, f"advantages that {name} replaces")
             for name in ("turn_level", "functional_group")

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from openrlhf_ktae.advantage.segments import Segments, group_means
-from openrlhf_ktae.advantage.term import AdvantageTerm, TermResult, refuse_kl_in_the_reward
+from openrlhf_ktae.advantage.term import (
+    AdvantageTerm,
+    TermResult,
+    refuse_kl_in_the_reward,
+    refuse_length_penalties,
+)
 from openrlhf_ktae.config import Options
 
 if TYPE_CHECKING:
@@ -64,6 +69,7 @@ class Term(AdvantageTerm):
                 "segment_value cuts by the probabilities of an unchanged distribution: set both to 1"
             )
         refuse_kl_in_the_reward(args, "segment_value")
+        refuse_length_penalties(args, "segment_value")
 
     def apply(self, batch: RolloutBatch, advantages: Tensor) -> TermResult:
         """The change of value of every segment, at its uncertain tokens."""

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from openrlhf_ktae.advantage.term import AdvantageTerm, TermResult, refuse_kl_in_the_reward
+from openrlhf_ktae.advantage.term import (
+    AdvantageTerm,
+    TermResult,
+    refuse_kl_in_the_reward,
+    refuse_length_penalties,
+)
 from openrlhf_ktae.config import Options
 
 if TYPE_CHECKING:
@@ -69,6 +74,7 @@ class Term(AdvantageTerm):
                 "false"
             )
         refuse_kl_in_the_reward(args, "tree_value")
+        refuse_length_penalties(args, "tree_value")
 
     def apply(self, batch: RolloutBatch, advantages: Tensor) -> TermResult:
         """The value of each edge's end, which is its reward, less that of its start."""
