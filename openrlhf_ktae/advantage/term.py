@@ -131,8 +131,8 @@ def refuse_length_penalties(args: Any, name: str) -> None:
     for option in ("overlong_buffer_len", "stop_properly_penalty_coef"):
         if getattr(args.reward, option, None) is not None:
             raise ValueError(
-                f"reward.{option}: {getattr(args.reward, option)}, a penalty that the values of {name} would lack; leave "
-                "it out, or let the reward function give it"
+                f"reward.{option}: {getattr(args.reward, option):g}, a penalty that the values of {name} would lack; "
+                "leave it out, or let the reward function give it"
             )
 
 
