@@ -25,8 +25,10 @@ _AsyncTraining = plain_class(ppo_trainer_async.TrainingActor)
 _AsyncGeneration = plain_class(ppo_trainer_async.GenerateSamplesActor)
 _Async = plain_class(ppo_trainer_async.PPOTrainerAsync)
 
-_REPLACED_METRICS = ("formatted", "timed_out", "grader_error", GENERATED_TOKENS)
-"""Entries of OpenRLHF's status that the metrics hold under a better name (`step_metrics`)."""
+_REPLACED_METRICS = (
+    "formatted", "timed_out", "grader_error", GENERATED_TOKENS, "group_id", "leaf_accuracy", "depth", "age",
+)  # fmt: skip
+"""Entries of OpenRLHF's status that the metrics hold under a better name (`step_metrics`, the terms)."""
 
 _TERMS_STATE = "advantage_terms"
 """Entry of a checkpoint's client state that holds the state of the advantage terms, by name."""
