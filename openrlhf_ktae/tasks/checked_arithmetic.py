@@ -1,9 +1,10 @@
 """Chains of arithmetic by two agents, for the tiny model: a solver works a problem out, a checker judges its answer.
 
     solver     7*8+1-3*3+4=     7*8=6;6+1=7;7-3=4;4*3=2;2+4=6;#6
-    checker    7*8+1-3*3+4=6?   7*8=6;6+1=7;7-3=4;4*3=2;2+4=6;#1
+    checker    7*8+1-3*3+4=6?   7*8=6;6+1=7;7-3=4;4*3=2;2+4=6;6?6#1
 
-The checker sees the problem and the answer, not how it came about, and says 1 (right) or 0 (wrong).
+The checker sees the problem and the answer, not how it came about. It works the problem out, puts its result beside the
+answer, and says 1 (right) or 0 (wrong).
 """
 
 import random
@@ -80,7 +81,7 @@ class Task(MathTask):
                 continue
             steps, _, result = written.rpartition("#")
             claimed = result if rng.random() < 0.5 else str(rng.randrange(MODULUS))
-            yield checked(prompt, claimed), f"{steps}#{int(claimed == result)}"
+            yield checked(prompt, claimed), f"{steps}{result}?{claimed}#{int(claimed == result)}"
 
 
 def _rows(split: Split, count: int, seed: int) -> Iterator[PromptRow]:

@@ -84,6 +84,6 @@ def test_half_of_the_worked_examples_are_a_checkers_and_judge_what_they_worked_o
     assert len(checks) == 200
     for prompt, written in checks:
         result = written.split(";")[-2][-1]
-        assert written[-2:] == f"#{int(prompt[-2] == result)}"
+        assert written.endswith(f"{result}?{prompt[-2]}#{int(prompt[-2] == result)}")
     assert 80 < sum(written[-1] == "1" for _, written in checks) < 140
     assert checked("1+1=", "2") == "1+1=2?"
