@@ -3,14 +3,16 @@
 The advantages of every step are made again, by the slow references, from what the rollout log says.
 """
 
+import contextlib
 import itertools
 import math
 
 import branch_references as reference
+import psutil
 import pyarrow.parquet as pq
 import pytest
 from ktae_oracle import oracle_values
-from tiny_run import PROMPTS, REWARD, SAMPLES, TinyRuns, named, of_run, start, steps, wait_until
+from tiny_run import PROMPTS, REWARD, SAMPLES, TinyRuns, of_run, start, steps, wait_until
 
 from openrlhf_ktae.advantage import KtaeConfig
 from openrlhf_ktae.run_folder import RunFolder
@@ -92,6 +94,14 @@ def test_multi_answer_with_ktae(runs):
     assert all(line["rollout/generated_per_trained_token"] < 1 for line in lines)
 
 
+def titled(process, title: str) -> list[psutil.Process]:
+    found = []
+    for member in of_run(process):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += [member] if " ".join(member.cmdline()).startswith(title) else []
+    return found
+
+
 @pytest.fixture(scope="module")
 def chained(runs):
     """A run with continuations whose engine is killed while it samples the second step's."""
@@ -106,12 +116,14 @@ def chained(runs):
         "segment_value.threshold=0.5", "vllm.enable_prefix_caching=true",
     )  # fmt: skip
     process = start(line)
-    wait_until(lambda: steps(folder), 300, process)
+    engines = []
+    # Before it generates: then its title is that of what it does.
+    wait_until(lambda: engines.extend(titled(process, "ray::RolloutActor")) or engines, 200, process)
+    wait_until(lambda: steps(folder), 200, process)
     before = calls.stat().st_size
     # A prompt has 8 rollouts, and twice as many continuations at least.
     wait_until(lambda: calls.stat().st_size > before + 12, 60, process)
-    members = of_run(process)
-    named(members, "RolloutActor").kill()
+    engines[0].kill()
     in_a_tree = steps(folder) == [1]
     output, _ = process.communicate(timeout=400)
     assert process.returncode == 0, output
