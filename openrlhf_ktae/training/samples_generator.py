@@ -6,6 +6,7 @@ from itertools import chain
 from typing import Any
 
 import ray
+import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator, _collect_prompt_batch
 
