@@ -160,7 +160,7 @@ def test_an_episode_ends_after_too_many_calls_or_where_there_is_no_room():
     (response,) = respond(made, 1, prompt="7+1+1=", max_tokens=7)
     assert text_of(response, 6) == "[x]?;[x" and response["truncated"]
     (response,) = respond(made, 1, prompt="7+1+1=", max_tokens=5)
-    assert text_of(response, 6) == "[x]" and len(response["action_ranges"]) == 1
+    assert text_of(response, 6) == "[x]" and len(response["action_ranges"]) == 1 and response["truncated"]
 
 
 def test_evaluation_samples_each_response_by_itself_where_training_branches():

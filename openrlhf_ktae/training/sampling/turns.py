@@ -1,10 +1,11 @@
 """Several turns with the environment of a task: the policy writes, the environment answers, until one of them ends."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from openrlhf_ktae.training.options import TrainingOptions
-from openrlhf_ktae.training.sampling.group import Draw, Group, Sampler
+from openrlhf_ktae.training.sampling.group import NOTHING, Group, Sampler
 
 
 class Turns(Sampler):
@@ -24,7 +25,7 @@ class Turns(Sampler):
 
     async def _episode(self, group: Group) -> dict[str, Any]:
         environment = self._environment(group.call["prompt"], group.call["label"])
-        text, bounds, rewards = Draw(), [], []
+        text, bounds, rewards = NOTHING, [], []
         while True:
             start = len(text.token_ids)
             (text,) = await group.draw(text, stop=environment.stop)
@@ -36,6 +37,7 @@ class Turns(Sampler):
                 if said and len(text.token_ids) + len(said) < group.room:
                     text = text.given(said)
                     continue
+                text = replace(text, is_truncated=text.is_truncated or bool(said))  # there was more to say
             response = await group.response(text)
             traced = group.traced(response, bounds, rewards=tuple(rewards))
             return traced | {"action_ranges": list(traced["trace"].bounds)}
