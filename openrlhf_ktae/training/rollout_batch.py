@@ -85,11 +85,12 @@ def traces_of(rollouts: Sequence[Experience], is_needed: bool) -> list[Trace] | 
     Raises:
         ValueError: some or all say nothing, and a method of the run reads it.
     """
-    traces = [getattr(rollout, TRACE, None) for rollout in rollouts]
-    missing = sum(trace is None for trace in traces)
+    found: list[Trace | None] = [getattr(rollout, TRACE, None) for rollout in rollouts]
+    traces = [trace for trace in found if trace is not None]
+    missing = len(found) - len(traces)
     if is_needed and missing:
         raise ValueError(
-            f"{missing} of {len(traces)} rollouts do not say their segments; let the agent return `turn_rewards`, one "
+            f"{missing} of {len(found)} rollouts do not say their segments; let the agent return `turn_rewards`, one "
             "for every entry of action_ranges, or take the terms that read segments out of advantage.terms"
         )
     return None if missing else traces
