@@ -232,6 +232,26 @@ def test_worked_solutions_differ_in_method_wording_and_length_and_slip_as_often_
     assert {"clearly" in text for text in texts} == {True, False}
 
 
+def test_in_words_every_part_of_a_statement_is_said_with_its_truth_under_the_roles_supposed():
+    """Read back from the text alone; the last attempt fits, all others end in a contradiction."""
+    rng, checked = random.Random(0), 0
+    for puzzle in made(2, 1, 60):
+        names = worded.names(puzzle)
+        text = worded.solution(puzzle, names, worded.Habits(0, 0, 0, 0, filler=0.3), rng)
+        thoughts, _, _ = text.partition("</think>")
+        attempts = re.split(r"(Ann=kn\w+ Bob=kn\w+) :", thoughts)[1:]
+        for supposed, checks in zip(attempts[::2], attempts[1::2], strict=True):
+            roles = {name: role == "knight" for name, role in re.findall(r"(\w+)=(knight|knave)", supposed)}
+            for name, claim, said in re.findall(r"(\w+)-(honest|lies) (true|false)", checks):
+                assert (said == "true") == (roles[name] == (claim == "honest"))
+                checked += 1
+            for name, outcome, end in re.findall(r"(Ann|Bob): [^:]*?(true|false) (fits|fails)", checks):
+                assert (end == "fits") == (roles[name] == (outcome == "true"))
+        ends = [re.findall(r"fits|fails", checks)[-1] for checks in attempts[1::2]]
+        assert ends == ["fails"] * (len(ends) - 1) + ["fits"]
+    assert checked > 200
+
+
 def test_worded_prompt_sets_are_disjoint_from_the_warm_up():
     task = Task(WORDED)
     rows = {name: list(rows) for name, rows in task.prompt_sets().items()}
@@ -243,6 +263,12 @@ def test_worded_prompt_sets_are_disjoint_from_the_warm_up():
     assert not seen & train and not seen & evaluation and not train & evaluation
     for row in (*rows["train.jsonl"], *rows["evaluation.jsonl"]):
         assert task.reward(task.verdicts([("", decode_label(row["label"]))])[0]) == -3
+
+
+def test_more_puzzles_than_there_are_is_an_error():
+    task = Task(Task.Options(form="worded", people=(2,), depth=1, train_problems=100_000))
+    with pytest.raises(ValueError, match=r"there are only 400 distinct train puzzles of 2 people of this depth"):
+        list(task.prompt_sets()["train.jsonl"])
 
 
 def _anonymous(prompt: str) -> str:

@@ -23,6 +23,9 @@ from openrlhf_ktae.tasks.sources import rows_of
 from openrlhf_ktae.tasks.splits import Split
 from openrlhf_ktae.tasks.task import BaseTask, Lessons, MadeOptions
 
+_MOST_REPEATED = 10_000
+"""Puzzles in a row that were there before, after which no new one is expected."""
+
 
 class Task(BaseTask):
     """Who is a knight, who a knave? Rewards and prompt are those of the published runs (arXiv 2505.12929)."""
@@ -53,19 +56,20 @@ class Task(BaseTask):
         evaluation_problems: int = Field(default=500, ge=1)
         """Puzzles of the evaluation prompt set (published: 100 a number of people)."""
 
-        warmup_guesses: float = Field(default=0.3, ge=0, le=1)
-        """Share of the worked solutions that guess."""
+        warmup_guesses: float = Field(default=0.13, ge=0, le=1)
+        """Share of the worked solutions that guess. The tiny model guesses more often: its loss is a mean over the
+        tokens of solutions of one length, so that a choice counts for more where the solution is short."""
 
-        warmup_brief: float = Field(default=0.4, ge=0, le=1)
+        warmup_brief: float = Field(default=0.22, ge=0, le=1)
         """Share of the worked solutions that check briefly; the rest checks in words."""
 
         warmup_brief_slips: float = Field(default=0.2, ge=0, le=1)
         """Share of brief checks with the wrong outcome."""
 
-        warmup_wordy_slips: float = Field(default=0.08, ge=0, le=1)
+        warmup_wordy_slips: float = Field(default=0.03, ge=0, le=1)
         """Share of checks in words with the wrong outcome."""
 
-        warmup_filler: float = Field(default=0.25, ge=0, le=1)
+        warmup_filler: float = Field(default=0.1, ge=0, le=1)
         """Share of places between checks with words that mean nothing."""
 
         formatted: float = 1.0
@@ -149,7 +153,7 @@ class Task(BaseTask):
         streams = [puzzles("warmup", people, options.depth, options.seed) for people in options.people]
         while True:
             puzzle = next(rng.choice(streams))
-            names = rng.sample(worded.NAMES, len(puzzle.statements))
+            names = worded.names(puzzle)
             yield worded.prompt(puzzle, names), worded.solution(puzzle, names, habits, rng)
 
     def _rows(self, split: Split) -> Iterator[PromptRow]:
@@ -169,15 +173,23 @@ class Task(BaseTask):
         make = _worded_row if options.form == "worded" else _published_row
         for place, people in enumerate(options.people):
             rows = (make(puzzle, rng) for puzzle in puzzles(split, people, options.depth, options.seed))
-            yield from islice(_distinct(rows), each + (place < rest))
+            yield from islice(_distinct(rows, f"{split} puzzles of {people} people"), each + (place < rest))
 
 
-def _distinct(rows: Iterator[PromptRow]) -> Iterator[PromptRow]:
+def _distinct(rows: Iterator[PromptRow], what: str) -> Iterator[PromptRow]:
+    """Raises ValueError where no new one comes any more: there are 1,372 of two people at depth 1 in all splits."""
     seen: set[str] = set()
+    repeated = 0
     for row in rows:
-        if row["input"] not in seen:
+        repeated = repeated + 1 if row["input"] in seen else 0
+        if not repeated:
             seen.add(row["input"])
             yield row
+        elif repeated > _MOST_REPEATED:
+            raise ValueError(
+                f"train_problems, evaluation_problems: there are only {len(seen)} distinct {what} of this depth; ask "
+                "for fewer, or for more people"
+            )
 
 
 def _published_row(puzzle: Puzzle, rng: random.Random) -> PromptRow:
@@ -189,6 +201,6 @@ def _row(prompt: str, label: str, people: int) -> PromptRow:
     return {"input": prompt, "label": label, "datasource": f"knights_and_knaves_{people}"}
 
 
-def _worded_row(puzzle: Puzzle, rng: random.Random) -> PromptRow:
-    names = rng.sample(worded.NAMES, len(puzzle.statements))
+def _worded_row(puzzle: Puzzle, _rng: random.Random) -> PromptRow:
+    names = worded.names(puzzle)
     return _row(worded.prompt(puzzle, names), label_of(names, puzzle.solution), len(names))

@@ -2,13 +2,18 @@
 
 A token is a word with the space before it::
 
-    prompt    Puzzle: Ann says Bob lies ; Bob says Ann honest and Bob lies ; <think>
-    response   try Ann knight Bob knight : Ann says false fails ; next Ann knight Bob knave : Ann says true fits ;
-               Bob says true and true so true fails ; ... </think> <answer> Ann is knave , Bob is knight </answer>
+    prompt    Puzzle: Ann: Bob-lies ; Bob: Ann-honest and Bob-lies ; <think>
+    response   try Ann=knight Bob=knight : Ann: Bob-lies false fails next Ann=knight Bob=knave : Ann: Bob-lies true fits
+               Bob: Ann-honest true and Bob-lies true so true fails ... done </think> <answer>
+               Ann=knave Bob=knight </answer>
 
-A solution tries one assignment of roles after the other and checks who says what. Its author chooses a method once
-(`Habits`): in words, where the truth of each part is written down; briefly, where only the outcome is; or a guess
-without any check. The shorter the method, the more often it slips. Words that mean nothing come in between.
+A solution supposes one assignment of roles after the other and checks who says what, up to a contradiction. Its author
+chooses a method once (`Habits`): in words, where each part is said again with its truth; briefly, where only the
+outcome is written; or a guess without any check. The shorter the method, the more often it slips. Words that mean
+nothing come in between.
+
+A tiny model learns this in a minute because every token in words follows from a few that it finds by name: who and what
+is one word (``Bob-lies``), and the people of a puzzle are always the same ones.
 """
 
 import random
@@ -23,18 +28,19 @@ _NEXT = ("next", "instead", "else")
 _DONE = ("done", "solved")
 _FILLER: tuple[str, ...] = ("hmm", "well", "let us see", "now then", "so far so good")
 _JOINED = {"and": "and", "or": "or", "->": "implies", "<=>": "iff"}
-_SAID = (
-    "says", ";", ":", ",", "lies", "honest", "not", "knight", "knave", "is", "true", "false", "so", "fits", "fails",
-    "clearly",
-)  # fmt: skip
+_ROLES = ("knave", "knight")
+_TRUTHS = ("false", "true")
+_CLAIMS = {"telling-truth": "honest", "lying": "lies"}
+_SAID = (";", ":", "not", "so", "fits", "fails", "clearly")
 START = "Puzzle:"
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 
 def vocabulary() -> tuple[str, ...]:
     """Every token of a puzzle and its solution."""
+    people = [f"{name}{said}" for name in NAMES for said in (":", "-honest", "-lies", "=knight", "=knave")]
     filler = {word for phrase in _FILLER for word in phrase.split()}
-    words = dict.fromkeys((*TAGS, *NAMES, *_SAID, *_JOINED.values(), *_TRY, *_NEXT, *_DONE, *sorted(filler)))
+    words = dict.fromkeys((*TAGS, *people, *_SAID, *_TRUTHS, *_JOINED.values(), *_TRY, *_NEXT, *_DONE, *sorted(filler)))
     return (START, *(f" {word}" for word in words))
 
 
@@ -54,17 +60,22 @@ class Habits:
     """Share of places between checks with words that mean nothing."""
 
 
+def names(puzzle: Puzzle) -> tuple[str, ...]:
+    """Who the people of a puzzle are: always the same, so that the tiny model learns logic and not names."""
+    return NAMES[: len(puzzle.statements)]
+
+
 def prompt(puzzle: Puzzle, names: Sequence[str]) -> str:
     """The puzzle as it is asked; it ends with the tag that opens the reasoning."""
     words = [START]
     for name, said in zip(names, puzzle.statements, strict=True):
-        words += [name, "says", *_statement(said, names), ";"]
+        words += [f"{name}:", *_statement(said, names), ";"]
     return " ".join([*words, "<think>"])
 
 
 def _statement(said: Statement, names: Sequence[str]) -> list[str]:
     if said[0] in ATOMS:
-        return [str(names[said[1]]), "honest" if said[0] == "telling-truth" else "lies"]
+        return [f"{names[said[1]]}-{_CLAIMS[said[0]]}"]
     if said[0] == "not":
         return ["not", *_statement(said[1], names)]
     return [*_statement(said[1], names), _JOINED[said[0]], *_statement(said[2], names)]
@@ -85,12 +96,11 @@ def solution(puzzle: Puzzle, names: Sequence[str], habits: Habits, rng: random.R
             words += [*_filler(habits, rng), rng.choice(_NEXT if number else _TRY), *_roles(chosen, names), ":"]
             if _check(puzzle, chosen, names, habits, rng, words, is_brief):
                 break
-    answer = " , ".join(f"{name} is {'knight' if role else 'knave'}" for name, role in zip(names, chosen, strict=True))
-    return " ".join(["", *words, rng.choice(_DONE), "</think>", "<answer>", answer, "</answer>"])
+    return " ".join(["", *words, rng.choice(_DONE), "</think>", "<answer>", *_roles(chosen, names), "</answer>"])
 
 
 def _roles(roles: Roles, names: Sequence[str]) -> list[str]:
-    return [word for name, role in zip(names, roles, strict=True) for word in (name, "knight" if role else "knave")]
+    return [f"{name}={_ROLES[role]}" for name, role in zip(names, roles, strict=True)]
 
 
 def _check(
@@ -107,24 +117,23 @@ def _check(
         fits = bool(truth(said, roles)) == roles[speaker]
         if rng.random() < (habits.brief_slips if is_brief else habits.wordy_slips):
             fits = not fits
-        words.append(names[speaker])
+        words.append(f"{names[speaker]}:")
         if not is_brief:
             # What is written is one train of thought: a slip is in the truth of the statement.
-            words += ["says", *_truths(said, roles, fits == roles[speaker])]
-        words += ["fits" if fits else "fails", ";"]
+            words += _truths(said, roles, names, fits == roles[speaker])
+        words.append("fits" if fits else "fails")
         if not fits:
             return False
     return True
 
 
-def _truths(said: Statement, roles: Roles, outcome: bool) -> list[str]:
-    """The truth of each part of a statement, then that of the whole."""
-    said_so = ["true" if outcome else "false"]
+def _truths(said: Statement, roles: Roles, names: Sequence[str], outcome: bool) -> list[str]:
+    """A statement with the truth of each part after it, then that of the whole."""
     if said[0] in ATOMS:
-        return said_so
-    parts = ["true" if truth(part, roles) else "false" for part in said[1:]]
-    joined = ["not", *parts] if said[0] == "not" else [parts[0], _JOINED[said[0]], parts[1]]
-    return [*joined, "so", *said_so]
+        return [*_statement(said, names), _TRUTHS[outcome]]
+    parts = [[*_statement(part, names), _TRUTHS[bool(truth(part, roles))]] for part in said[1:]]
+    joined = ["not", *parts[0]] if said[0] == "not" else [*parts[0], _JOINED[said[0]], *parts[1]]
+    return [*joined, "so", _TRUTHS[outcome]]
 
 
 def _filler(habits: Habits, rng: random.Random) -> list[str]:
