@@ -6,6 +6,7 @@ them. Here the key stays in this process: no worker, argument, file or log ever 
 
 import heapq
 import os
+import re
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
@@ -40,6 +41,8 @@ CURATED = (
 )
 """Training metrics that go to the trackers, beside all of ``ktae/`` and ``timing/``; metrics.jsonl holds every one."""
 
+_URL_WITH_PASSWORD = re.compile(r"\w://[^/@\s]*:[^/@\s]+@")
+
 TABLE_COLUMNS = ["step", "prompt", "response", "label", "correct", "reward", "key tokens for", "key tokens against"]
 _KEY_TOKENS = 8
 
@@ -50,11 +53,16 @@ def check_tracking(config: RunConfig, environment: dict[str, str] | None = None)
     Raises:
         ValueError: naming the option and the way out.
     """
-    for name in config.openrlhf:
-        if name == "logger.wandb.key" and config.openrlhf[name] is not None:
+    for name, value in config.openrlhf.items():
+        if name == "logger.wandb.key" and value is not None:
             raise ValueError(
                 f"{name}: a key among the options would stand in process lists and logs; set run.wandb=online and put "
                 f"the key into the environment as {API_KEY}"
+            )
+        if _URL_WITH_PASSWORD.search(str(value)):
+            raise ValueError(
+                f"{name}: a URL with a password, which would stand in run.json, process lists and logs; for rewards, "
+                "name a file (reward.remote_url=FILE.py) whose reward_func reads it from the environment"
             )
     if config.run.wandb == "online" and not _has_key(os.environ if environment is None else environment):
         raise ValueError(

@@ -28,6 +28,15 @@ _PARENT_SECONDS = 1.0
 
 _PASSED_ON = ("TOKENIZERS_PARALLELISM", "NCCL_DEBUG", "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS", "HF_HUB_OFFLINE", "HF_HOME")
 
+LOOPBACK = {
+    # Read as ray is imported: with 0, the default on Windows and macOS, Ray takes 127.0.0.1 for this machine's address
+    # and not the one by which others reach it (_private/ray_constants.py:480, _private/services.py:791).
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "VLLM_HOST_IP": "127.0.0.1",  # vLLM's process groups (utils/network_utils.py:34)
+    "GLOO_SOCKET_IFNAME": "lo",  # gloo's; else the interface that the host's name resolves to
+}
+"""Environment of a run with a Ray of its own: all of it listens where nobody outside of this machine can connect."""
+
 
 def worker_environment(device: str, config: dict[str, Any]) -> dict[str, str]:
     """Environment of every Ray worker of a run. ``config``: the ``config`` of run.json."""
@@ -39,6 +48,8 @@ def worker_environment(device: str, config: dict[str, Any]) -> dict[str, str]:
     }
     environment |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     environment |= cpu.ENVIRONMENT if device == "cpu" else {}
+    if not os.environ.get("RAY_ADDRESS"):
+        environment |= {name: os.environ.get(name, value) for name, value in LOOPBACK.items()}
     grader = config.get("grader", {})
     environment[OPTIONS_VARIABLE] = json.dumps(grader)
     if "task" in config:

@@ -19,7 +19,7 @@ from openrlhf_ktae.run_folder import RunFolder
 from openrlhf_ktae.training.failures import explain
 from openrlhf_ktae.training.options import TrainingOptions
 
-Process = Literal["launcher", "coordinator", "trainer", "policy"]
+Process = Literal["launcher", "coordinator", "trainer", "policy", "reference"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Override:
     ours: str
     """``module:name``; what can be called gets the keyword argument ``options`` beside upstream's arguments."""
     upstream: str
-    """Where OpenRLHF 0.11.2 looks the name up."""
+    """Where the module's package (OpenRLHF 0.11.2, torch 2.13) looks the name up."""
     is_actor: bool = False
     """Whether upstream's is a ``ray.remote`` class."""
 
@@ -70,6 +70,9 @@ OVERRIDES = (
              "trainer/ray/ppo_actor.py:585"),
     Override("policy", "openrlhf.trainer.ray.ppo_actor", "socket", f"{_OURS}.ports:HELD_PORTS",
              "trainer/ray/ppo_actor.py:119"),
+    # Of torch, and looked up in it; every process group of these two is made after their constructors.
+    *(Override(process, "torch.distributed.rendezvous", "TCPStore", f"{_OURS}.ports:store_on_its_address",
+               "distributed/rendezvous.py:199") for process in ("policy", "reference")),
 )  # fmt: skip
 
 

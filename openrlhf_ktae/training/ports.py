@@ -11,6 +11,7 @@ import socket
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 _PORTS = range(20000, 60000)
 _held: list[socket.socket] = []
@@ -63,3 +64,13 @@ class _HeldSocket:
 
 HELD_PORTS = SimpleNamespace(socket=_HeldSocket)
 """Stands for the ``socket`` module where upstream only looks for a free port: bind, then ask for the number."""
+
+
+def store_on_its_address(host_name: str, port: int, *, options: Any = None, is_master: bool = False, **kwargs: Any):
+    """In place of torch's TCPStore, whose server listens on every interface: here on ``host_name`` alone."""
+    from torch.distributed import TCPStore
+
+    if is_master:
+        family = socket.AF_INET6 if ":" in host_name else socket.AF_INET
+        kwargs["master_listen_fd"] = socket.create_server((host_name, port), family=family).detach()
+    return TCPStore(host_name=host_name, port=port, is_master=is_master, **kwargs)

@@ -1,9 +1,9 @@
-"""The reference actor: OpenRLHF's, on a port that no other run takes."""
+"""The reference actor: OpenRLHF's, on a port that no other run takes and nobody else sees."""
 
 import openrlhf.trainer.ray.launcher as launcher
 
 from openrlhf_ktae.training.options import TrainingOptions
-from openrlhf_ktae.training.overrides import plain_class
+from openrlhf_ktae.training.overrides import install, plain_class
 from openrlhf_ktae.training.ports import hold_port
 
 
@@ -14,3 +14,4 @@ class ReferenceActor(plain_class(launcher.ReferenceModelActor)):
 
     def __init__(self, *args, options: TrainingOptions, **kwargs) -> None:
         super().__init__(*args, **kwargs)
+        install("reference", options)

@@ -5,7 +5,6 @@ import importlib
 import sys
 from pathlib import Path
 
-import openrlhf
 import openrlhf_parts
 import pytest
 
@@ -19,7 +18,8 @@ ALLOWED = {"overrides.py", "cpu.py", "cpu_vllm_worker.py", "attention.py"}
 @pytest.mark.parametrize("override", OVERRIDES, ids=lambda override: f"{override.module}.{override.name}")
 def test_upstream_looks_the_name_up_where_the_list_says(override: Override):
     path, _, line = override.upstream.partition(":")
-    lines = (Path(openrlhf.__path__[0]) / path).read_text().splitlines()
+    package = Path(importlib.import_module(override.module.partition(".")[0]).__path__[0])
+    lines = (package / path).read_text().splitlines()
     assert override.name in lines[int(line) - 1]
     assert hasattr(importlib.import_module(override.module), override.name)
     module, _, name = override.ours.partition(":")

@@ -1,8 +1,10 @@
 """What the launcher hands to Ray."""
 
 import json
+import subprocess
+import sys
 
-from openrlhf_ktae.training.launch import worker_environment
+from openrlhf_ktae.training.launch import LOOPBACK, worker_environment
 
 
 def test_variables_of_the_submitted_job_are_left_to_it(monkeypatch):
@@ -14,3 +16,24 @@ def test_variables_of_the_submitted_job_are_left_to_it(monkeypatch):
     job = {"runtime_env": {"env_vars": {"HF_HOME": "/models"}}}
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps(job))
     assert worker_environment("gpu", {}) == {name: value for name, value in alone.items() if name != "HF_HOME"}
+
+
+def test_a_run_with_a_ray_of_its_own_stays_on_the_loopback_interface(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "eth7")  # what the user says stays
+    alone = worker_environment("gpu", {})
+    assert {name: alone[name] for name in LOOPBACK} == LOOPBACK | {"GLOO_SOCKET_IFNAME": "eth7"}
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    assert not LOOPBACK.keys() & worker_environment("gpu", {}).keys()
+
+
+def test_ray_takes_the_loopback_address_for_this_machine():
+    code = (
+        "import os\n"
+        "from openrlhf_ktae.training import launch\n"
+        "os.environ.update(launch.LOOPBACK)\n"
+        "from ray._private import services\n"
+        "print(services.get_node_ip_address())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "127.0.0.1\n", done.stderr

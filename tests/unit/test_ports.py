@@ -4,7 +4,9 @@ import socket
 import subprocess
 import sys
 
-from openrlhf_ktae.training.ports import HELD_PORTS, hold_port
+import psutil
+
+from openrlhf_ktae.training.ports import HELD_PORTS, hold_port, store_on_its_address
 
 PROCESSES, PORTS = 10, 20
 
@@ -43,3 +45,13 @@ def test_what_upstream_asks_for_is_a_held_port():
     with HELD_PORTS.socket() as sock:
         sock.bind(("", 0))
         assert sock.getsockname()[1] not in range(32768, 61000)
+
+
+def test_the_store_of_a_process_group_listens_on_its_own_address_alone():
+    port = hold_port()
+    store = store_on_its_address("127.0.0.1", port, is_master=True, world_size=1, multi_tenant=True)
+    store.set("a", "1")
+    client = store_on_its_address("127.0.0.1", port, is_master=False)
+    assert client.get("a") == b"1"
+    listening = [where.laddr for where in psutil.Process().net_connections("inet") if where.status == "LISTEN"]
+    assert [where.ip for where in listening if where.port == port] == ["127.0.0.1"]

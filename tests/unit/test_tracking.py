@@ -82,6 +82,14 @@ def test_a_key_among_the_options_is_refused():
     assert MARKER not in str(caught.value)
 
 
+def test_a_url_with_a_password_is_refused():
+    config = resolve(ROOT / "recipes" / "cpu_grpo", [f"reward.remote_url=http://judge:{MARKER}@host:8000/score"])
+    with pytest.raises(ValueError, match=r"reward.remote_url: a URL with a password") as caught:
+        check_tracking(config)
+    assert MARKER not in str(caught.value)
+    check_tracking(resolve(ROOT / "recipes" / "cpu_grpo", ["reward.remote_url=http://host:8000/score@2"]))
+
+
 def test_an_online_run_without_a_key_is_refused(tmp_path):
     config = resolve(ROOT / "recipes" / "cpu_grpo", ["run.wandb=online"])
     nowhere = {"NETRC": str(tmp_path / "netrc")}
