@@ -43,7 +43,7 @@ OVERRIDES = (
     # The launcher: `train()` imports its trainers late, and everything else from these modules when it is run.
     Override("launcher", "openrlhf.trainer.ppo_trainer", "PPOTrainer", f"{_OURS}.trainer:Trainer",
              "cli/train_ppo_ray.py:148", is_actor=True),
-    Override("launcher", "openrlhf.trainer.ppo_trainer_async", "PPOTrainerAsync", f"{_OURS}.trainer:AsyncTrainer",
+    Override("launcher", "openrlhf.trainer.ppo_trainer_async", "PPOTrainerAsync", f"{_OURS}.async_trainer:AsyncTrainer",
              "cli/train_ppo_ray.py:146", is_actor=True),
     Override("launcher", "openrlhf.trainer.ray.vllm_engine", "RolloutRayActor", f"{_OURS}.rollout_actor:RolloutActor",
              "trainer/ray/vllm_engine.py:301", is_actor=True),
@@ -55,9 +55,9 @@ OVERRIDES = (
              f"{_OURS}.reference_actor:ReferenceActor", "cli/train_ppo_ray.py:11", is_actor=True),
     # The asynchronous coordinator finds its two actors by name in its module.
     Override("coordinator", "openrlhf.trainer.ppo_trainer_async", "GenerateSamplesActor",
-             f"{_OURS}.trainer:AsyncGenerator", "trainer/ppo_trainer_async.py:304", is_actor=True),
-    Override("coordinator", "openrlhf.trainer.ppo_trainer_async", "TrainingActor", f"{_OURS}.trainer:AsyncTraining",
-             "trainer/ppo_trainer_async.py:314", is_actor=True),
+             f"{_OURS}.async_trainer:AsyncGenerator", "trainer/ppo_trainer_async.py:304", is_actor=True),
+    Override("coordinator", "openrlhf.trainer.ppo_trainer_async", "TrainingActor",
+             f"{_OURS}.async_trainer:AsyncTraining", "trainer/ppo_trainer_async.py:314", is_actor=True),
     Override("trainer", "openrlhf.trainer.ppo_trainer", "RemoteExperienceMaker",
              f"{_OURS}.experience_maker:ExperienceMaker", "trainer/ppo_trainer.py:178"),
     Override("trainer", "openrlhf.trainer.ppo_trainer", "SamplesGenerator",

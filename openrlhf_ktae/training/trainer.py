@@ -1,4 +1,4 @@
-"""OpenRLHF's trainer actors, synchronous and asynchronous, with the run's metrics, rollout log and stop file."""
+"""OpenRLHF's trainer with the run's metrics, rollout log and stop file (`async_trainer`: the asynchronous one)."""
 
 import re
 import time
@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import openrlhf.trainer.ppo_trainer as ppo_trainer
-import openrlhf.trainer.ppo_trainer_async as ppo_trainer_async
-import ray
 
 from openrlhf_ktae.advantage.batch import RolloutBatch
 from openrlhf_ktae.advantage.term import Outcome
@@ -21,9 +19,6 @@ from openrlhf_ktae.training.rollout_log import RolloutLog, token_text
 from openrlhf_ktae.training.step_metrics import GENERATED_TOKENS, step_metrics
 
 _Sync = plain_class(ppo_trainer.PPOTrainer)
-_AsyncTraining = plain_class(ppo_trainer_async.TrainingActor)
-_AsyncGeneration = plain_class(ppo_trainer_async.GenerateSamplesActor)
-_Async = plain_class(ppo_trainer_async.PPOTrainerAsync)
 
 _REPLACED_METRICS = (
     "formatted", "timed_out", "grader_error", GENERATED_TOKENS, "group_id", "leaf_accuracy", "depth", "age",
@@ -33,6 +28,9 @@ _REPLACED_METRICS = (
 _TERMS_STATE = "advantage_terms"
 """Entry of a checkpoint's client state that holds the state of the advantage terms, by name."""
 
+FAILED_PROMPTS = "rollout/failed_prompts"
+"""Metric: prompts of the step that failed and were replaced."""
+
 _KL_STATE = "kl_coefficient"
 """Entry of a checkpoint's client state that holds the KL controller's value."""
 
@@ -41,7 +39,7 @@ class StopRequested(Exception):
     """Training ends early because the run folder's ``stop`` file asks for it; a checkpoint has been written."""
 
 
-class _Training:
+class Training:
     """What the synchronous trainer and the asynchronous training actor share; mixed in before OpenRLHF's class."""
 
     # Set by OpenRLHF's BasePPOTrainer.
@@ -57,6 +55,7 @@ class _Training:
         self._rollout_log = RolloutLog(self._folder.rollouts, token_text(self.tokenizer), options.run.rollout_log_share)
         self._to_log: tuple[RolloutBatch, Outcome] | None = None
         self._metrics_log: MetricsLog | None = None
+        self._first_step = 0
         self._step = 0
         self._term_seconds: dict[str, float] = {}
         self._rollouts: Any = None  # batch and outcome of the step that is being trained on
@@ -64,7 +63,7 @@ class _Training:
 
     def _log(self, kind: str, step: int, values: dict[str, Any]) -> None:
         if self._metrics_log is None:
-            self._metrics_log = MetricsLog(self._folder, first_step=step)
+            self._metrics_log = MetricsLog(self._folder, first_step=self._first_step)
         self._metrics_log.write(kind, step, values)
 
     def train_step(self, rollout_samples, global_step: int):
@@ -173,8 +172,10 @@ class _Training:
                 self.experience_maker.terms[name].load_state_dict(state)
         self.experience_maker.kl_ctl.value = states.get(_KL_STATE, self.experience_maker.kl_ctl.value)
         self._collapse = self._new_watch()
+        self._step = states["global_step"]
+        self._first_step = self._step + 1 if self._step else 0
         for line in self._folder.metrics():
-            if line["kind"] == "train" and line["step"] <= states["global_step"]:
+            if line["kind"] == "train" and line["step"] <= self._step:
                 self._collapse.see(line)
         return states
 
@@ -205,17 +206,18 @@ def evaluation_line(eval_metrics: dict[str, Any]) -> dict[str, float]:
     return line
 
 
-def _with_counts(generator: Any, logs: dict[str, Any], seconds: float) -> dict[str, Any]:
+def with_counts(generator: Any, logs: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """An evaluation's metrics with the number of problems of each source and the seconds it took."""
     counts = {f"eval_{source}_n": float(count) for source, count in generator.problems_per_source.items()}
     return logs | counts | {"timing/evaluation": seconds}
 
 
-class Trainer(_Training, _Sync):
+class Trainer(Training, _Sync):
     """OpenRLHF's synchronous trainer."""
 
     def train_step(self, rollout_samples, global_step: int):
         """One optimisation step; the generator's next samples belong to the step after it."""
-        failed = {"rollout/failed_prompts": float(self.samples_generator.failed_prompts)}
+        failed = {FAILED_PROMPTS: float(self.samples_generator.failed_prompts)}
         status, self.samples_generator.step = super().train_step(rollout_samples, global_step)
         return status | failed, self.samples_generator.step
 
@@ -229,62 +231,39 @@ class Trainer(_Training, _Sync):
         """Trains; evaluates before the first step of a fresh run and after the last step of any run."""
         if not self.eval_dataloader:
             return super().fit(global_step)
-        if self.options.run.evaluate_first and self.init_checkpoint_states()["global_step"] == 0:
+        states = self.init_checkpoint_states()
+        if self._step == 0 and self.options.run.evaluate_first:
             self._evaluate_now(0)
+        elif self._step > 0 and self._step % self.args.eval.steps == 0 and not self._is_evaluated():
+            self._make_up_for_evaluation(states)
         super().fit(global_step)
-        if self._step % self.args.eval.steps != 0:
+        if self._step % self.args.eval.steps != 0 and not self._is_evaluated():
             # OpenRLHF has closed its trackers by now.
             self.wandb_logger = self.tensorboard_logger = None
             self._evaluate_now(self._step)
 
-    def _evaluate_now(self, step: int) -> None:
-        kwargs = self.generate_kwargs | {
+    def _is_evaluated(self) -> bool:
+        return any(line["kind"] == "eval" and line["step"] == self._step for line in self._folder.metrics())
+
+    def _make_up_for_evaluation(self, states: dict[str, Any]) -> None:
+        """Evaluates a step that has its checkpoint, and ended before its evaluation, which comes after that."""
+        self.restore_best_checkpoint_state(states)
+        self.broadcast_to_vllm()
+        logs = self.evaluate(self._step, **self._evaluation_options())
+        names = ("episode", "global_step", "total_consumed_prompts", "data_loader_state_dict")
+        self.save_best_checkpoint(logs, self._step, {name: states[name] for name in names})
+
+    def _evaluation_options(self) -> dict[str, Any]:
+        return self.generate_kwargs | {
             "temperature": self.args.eval.temperature,
             "n_samples_per_prompt": self.args.eval.n_samples_per_prompt,
         }
-        self._log("eval", step, evaluation_line(self.evaluate(step, **kwargs)))
+
+    def _evaluate_now(self, step: int) -> None:
+        self._log("eval", step, evaluation_line(self.evaluate(step, **self._evaluation_options())))
 
     def evaluate(self, global_step, **generate_kwargs):
         """OpenRLHF's evaluation, by correctness, with the number of problems and the seconds it took."""
         start = time.perf_counter()
         logs = super().evaluate(global_step, **generate_kwargs)
-        return _with_counts(self.samples_generator, logs, time.perf_counter() - start)
-
-
-class AsyncTraining(_Training, _AsyncTraining):
-    """OpenRLHF's asynchronous training actor."""
-
-
-class AsyncGenerator(_AsyncGeneration):
-    """OpenRLHF's asynchronous generator; evaluates by correctness, and before the first step of a fresh run."""
-
-    def __init__(self, *args, options: TrainingOptions, **kwargs) -> None:
-        install("trainer", options)
-        super().__init__(*args, **kwargs)
-        self.options = options
-
-    def _run_eval(self):
-        start = time.perf_counter()
-        return _with_counts(self.samples_generator, super()._run_eval(), time.perf_counter() - start)
-
-    def fit(self, episode: int, total_consumed_prompts: int) -> None:
-        """Generates; a fresh run is evaluated first."""
-        self.samples_generator.episode = episode
-        if self.eval_dataloader and self.options.run.evaluate_first and total_consumed_prompts == 0:
-            # An evaluation result gives one slot token back to the trainer, so one has to be taken first.
-            self.rollout_slots.get(block=True)
-            ray.get(self.vllm_lock.acquire.remote())
-            try:
-                metrics = self._run_eval()
-            finally:
-                ray.get(self.vllm_lock.release.remote())
-            self.rollout_queue.put(("eval", 0, metrics), block=True)
-        super().fit(episode, total_consumed_prompts)
-
-
-class AsyncTrainer(_Async):
-    """OpenRLHF's asynchronous coordinator, which starts our generator and training actors."""
-
-    def __init__(self, *args, options: TrainingOptions, **kwargs) -> None:
-        install("coordinator", options)
-        super().__init__(*args, **kwargs)
+        return with_counts(self.samples_generator, logs, time.perf_counter() - start)

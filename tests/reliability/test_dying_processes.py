@@ -1,27 +1,20 @@
-"""Processes of a real run are killed: it goes on by itself, or ends with its reason, and leaves nothing behind."""
+"""Processes of a real run are killed: it goes on by itself as if nothing had been, or ends with its reason, and leaves
+nothing behind."""
 
 import json
 import os
+import re
 import signal
 import time
 
 import pytest
-from tiny_run import TinyRuns, alive, named, of_run, start, steps, wait_until
+from tiny_run import PROCESSES, TinyRuns, alive, named, numbers, of_run, start, steps, wait_until
 
 pytestmark = pytest.mark.ray
 
-VICTIMS = {
-    "policy": "PolicyActor",
-    "rollout": "RolloutActor",
-    "raylet": "raylet/raylet",
-    "launcher": "openrlhf_ktae.training.launch",
-    "reference": "ReferenceActor",
-    "trainer": "ray::Trainer",
-    "gcs": "gcs_server",
-}
-STEPS = 8
-CHOSEN = os.environ.get("OPENRLHF_KTAE_KILLS", "policy,rollout,launcher").split(",")
-"""Which processes are killed; each costs a start of the stack."""
+CHOSEN = os.environ.get("OPENRLHF_KTAE_KILLS", "rollout,launcher").split(",")
+"""Which processes are killed, one after the other; each costs a start of the stack."""
+STEPS = 2 * len(CHOSEN) + 2
 
 
 @pytest.fixture(scope="module")
@@ -29,16 +22,37 @@ def runs(tmp_path_factory):
     return TinyRuns(tmp_path_factory.mktemp("tiny"), steps=STEPS)
 
 
+def command(runs, name):
+    return runs.command(
+        name,
+        f"run.max_restarts={len(CHOSEN)}",
+        "ckpt.save_steps=2",
+        "ckpt.max_num=2",
+        "run.deterministic_sampling=true",
+        f"eval.dataset={runs.folder / 'evaluation.jsonl'}",
+        "eval.steps=2",
+        "algo.kl.target=0.1",  # an adaptive KL controller, whose value has to come back
+    )
+
+
+@pytest.fixture(scope="module")
+def unbroken(runs):
+    line, folder = command(runs, "unbroken")
+    output, _ = start(line).communicate(timeout=300)
+    assert steps(folder) == list(range(1, STEPS + 1)), output
+    return folder
+
+
 @pytest.fixture(scope="module")
 def survivor(runs):
-    """A run of eight steps; one process after the other is killed, each in a later step."""
-    line, folder = runs.command("survivor", f"run.max_restarts={len(CHOSEN)}", "ckpt.max_num=2")
+    """The same run, but one process after the other is killed, each one step after a checkpoint."""
+    line, folder = command(runs, "survivor")
     process = start(line)
     killed = []
     for count, victim in enumerate(CHOSEN, start=1):
-        wait_until(lambda: steps(folder)[-1:] >= [count], 200, process)  # noqa: B023
+        wait_until(lambda: steps(folder)[-1:] >= [2 * count + 1], 200, process)  # noqa: B023
         members = of_run(process)
-        named(members, VICTIMS[victim]).kill()
+        named(members, PROCESSES[victim]).kill()
         killed += members
         wait_until(lambda: len(folder.read()["restarts"]) == count, 90, process)  # noqa: B023
         assert not alive(members), f"after the {victim} was killed"
@@ -53,6 +67,11 @@ def test_a_run_whose_processes_are_killed_ends_by_itself(survivor):
     assert steps(folder) == list(range(1, STEPS + 1))
     assert f"Restart {len(CHOSEN)} of {len(CHOSEN)} (run.max_restarts)." in output
     assert json.loads(folder.summary_file.read_text())["restarts"] == len(CHOSEN)
+
+
+def test_with_deterministic_sampling_it_repeats_the_unbroken_run_bit_for_bit(survivor, unbroken):
+    assert numbers(survivor[2]) == numbers(unbroken)
+    assert all(line["actor_grad_norm"] > 0 for line in numbers(unbroken) if line["kind"] == "train")
 
 
 def test_each_restart_names_its_reason_in_one_sentence(survivor):
@@ -70,8 +89,9 @@ def test_each_restart_names_its_reason_in_one_sentence(survivor):
 
 def test_it_goes_on_after_the_last_checkpoint(survivor):
     _, output, folder = survivor
-    for entry in folder.read()["restarts"]:
-        assert f"Going on after step {entry['step'] - 1}." in output or f"after step {entry['step'] - 2}." in output
+    went_on = [int(step) for step in re.findall(r"Going on after step (\d+)\.", output)]
+    for entry, step in zip(folder.read()["restarts"], went_on, strict=True):
+        assert step % 2 == 0 and entry["step"] - 2 <= step < entry["step"]
 
 
 def test_without_the_process_that_supervises_it_a_run_ends_within_30_seconds(runs):

@@ -26,8 +26,18 @@ def reward_func(queries, prompts, labels, **kwargs):
     score = torch.tensor([float(sum(map(ord, response)) % 2)])
     return {"rewards": score - 0.25, "scores": score, "extra_logs": {"timed_out": torch.zeros(1)}}
 """
-PROCESSES = ("ray::", "raylet", "gcs_server", "VLLM", "openrlhf_ktae.training.launch")
-"""What stands in the command lines of a run's processes."""
+CLOCK = ("time", "seconds")
+PROCESSES = {
+    "policy": "ray::Policy",
+    "rollout": "ray::Rollout",
+    "reference": "ray::Reference",
+    "trainer": "Trainer",
+    "engine": "VLLM::EngineCore",
+    "raylet": "raylet/raylet",
+    "gcs": "gcs/gcs_server",
+    "launcher": "openrlhf_ktae.training.launch",
+}
+"""What stands in the command lines of a run's processes; Ray's name a class or, while it is busy, OpenRLHF's method."""
 
 
 class TinyRuns:
@@ -78,6 +88,14 @@ def wait_until(condition, seconds: float, process: subprocess.Popen | None = Non
             said = process.communicate()[0] if ended and process else ""
             raise AssertionError(f"not so after {seconds} s, or the process ended before: {said}")
         time.sleep(0.05)
+
+
+def numbers(folder: RunFolder) -> list[dict]:
+    """The lines of metrics.jsonl without what measures time."""
+    return [
+        {name: value for name, value in line.items() if name not in CLOCK and not name.startswith("timing/")}
+        for line in folder.metrics()
+    ]
 
 
 def steps(folder: RunFolder, kind: str = "train") -> list[int]:

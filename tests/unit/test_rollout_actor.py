@@ -111,7 +111,7 @@ def test_an_untrained_model_is_never_saved_as_the_best():
         def save_best_checkpoint(self, eval_metrics, global_step, client_states=None):
             saved.append(global_step)
 
-    class Training(trainer._Training, Upstream):
+    class Training(trainer.Training, Upstream):
         def __init__(self):
             self.experience_maker = SimpleNamespace(terms={}, kl_ctl=SimpleNamespace(value=0.1))
             self._rollout_log = RolloutLog(Path(), str)

@@ -163,7 +163,7 @@ def test_what_breaks_in_a_terms_table_reaches_the_training_thread(made, tmp_path
 def trainer_of(made, folder, upstream):
     """Our half of a trainer over a stand-in for OpenRLHF's, with step 20 made and its statistics taken."""
 
-    class Training(trainer._Training, upstream):
+    class Training(trainer.Training, upstream):
         def __init__(self):
             self.options = TrainingOptions("", RunOptions(rollout_log_steps=10), {})
             self.args = SimpleNamespace(ckpt=SimpleNamespace(save_steps=20))
