@@ -9,7 +9,7 @@ from typing import Any
 
 from openrlhf_ktae.generation import BackendError, Completion, EngineOptions, Request, Sampling
 from openrlhf_ktae.generation.engine import WINDOW, Engine
-from openrlhf_ktae.ray_address import check_reachable
+from openrlhf_ktae.ray_address import LOOPBACK, check_reachable
 
 _START_SECONDS = 1800
 
@@ -30,6 +30,9 @@ class RayBackend:
             check_reachable(address, said_by)
         except ConnectionError as error:
             raise BackendError(str(error)) from None
+        if address is None:
+            for name, value in LOOPBACK.items():
+                os.environ.setdefault(name, value)
         import ray
         from ray.exceptions import RayError
 

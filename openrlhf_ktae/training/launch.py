@@ -17,6 +17,7 @@ from typing import Any
 from openrlhf_ktae.config import RunOptions
 from openrlhf_ktae.plugins import section_of
 from openrlhf_ktae.processes import kill_session
+from openrlhf_ktae.ray_address import LOOPBACK
 from openrlhf_ktae.reward.math_reward import OPTIONS_VARIABLE
 from openrlhf_ktae.run_folder import EXIT_STOPPED, RunFolder, now
 from openrlhf_ktae.tasks.reward import TASK_VARIABLE, describe
@@ -27,15 +28,6 @@ _PARENT_SECONDS = 1.0
 """How often the launcher looks whether the process that supervises it is still there."""
 
 _PASSED_ON = ("TOKENIZERS_PARALLELISM", "NCCL_DEBUG", "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS", "HF_HUB_OFFLINE", "HF_HOME")
-
-LOOPBACK = {
-    # Read as ray is imported: with 0, the default on Windows and macOS, Ray takes 127.0.0.1 for this machine's address
-    # and not the one by which others reach it (_private/ray_constants.py:480, _private/services.py:791).
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "VLLM_HOST_IP": "127.0.0.1",  # vLLM's process groups (utils/network_utils.py:34)
-    "GLOO_SOCKET_IFNAME": "lo",  # gloo's; else the interface that the host's name resolves to
-}
-"""Environment of a run with a Ray of its own: all of it listens where nobody outside of this machine can connect."""
 
 
 def worker_environment(device: str, config: dict[str, Any]) -> dict[str, str]:

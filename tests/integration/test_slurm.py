@@ -14,7 +14,20 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(1500)]
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="munge and Slurm's daemons are started as root")
 @pytest.mark.skipif(not shutil.which("slurmctld") and not shutil.which("apt-get"), reason="no Slurm, and no apt-get")
-@pytest.mark.parametrize("check", ["wrong", "train", "limit_and_cancel"])
+@pytest.mark.parametrize(
+    "check",
+    [
+        "wrong",
+        "train",
+        "limit_and_cancel",
+        pytest.param(
+            "node_failure",
+            marks=pytest.mark.skipif(
+                "OPENRLHF_KTAE_LONG_TESTS" not in os.environ, reason="on request: OPENRLHF_KTAE_LONG_TESTS=1"
+            ),
+        ),
+    ],
+)
 def test_train_sbatch_on_slurm(check):
     done = subprocess.run(["bash", "tests/slurm/run.sh", check], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -2,7 +2,7 @@
 # Runs scripts/train.sbatch on a real Slurm: a controller and two nodes on this host. Needs root (a container is a good place)
 # and Debian or Ubuntu; installs slurm-wlm and munge where they are missing.
 #
-#   bash tests/slurm/run.sh [wrong | train | limit_and_cancel]...      (default: all)
+#   bash tests/slurm/run.sh [wrong | train | limit_and_cancel | node_failure]...      (default: all)
 #
 # KEEP=1 leaves the scratch folder (logs, run folders) there.
 set -euo pipefail
@@ -161,6 +161,27 @@ check_limit_and_cancel() {
     say "ok: scancel leaves no process"
 }
 
-[ $# -gt 0 ] || set -- wrong train limit_and_cancel
+check_node_failure() {
+    local job before
+    job=$(submit scripts/train.sbatch "${tiny[@]}" --set train.num_episodes=500 --set ckpt.save_steps=2)
+    until_true 500 "no step was trained" has_steps "$job" 3
+    # What Slurm does with a node that no longer answers, without the minutes until it notices.
+    scontrol update nodename=n2 state=down reason="lost power"
+    until_true 120 "the job was not queued again" sh -c "scontrol show job $job | grep -q Restarts=1"
+    before=$(cat "$(run_of "$job")"/checkpoints/_actor/latest)
+    before=${before#global_step}
+    scontrol update nodename=n2 state=resume
+    until_true 500 "the job did not go on" grep -q "Going on after step $before" "$scratch/slurm-$job.out"
+    until_true 500 "no step was trained after it" has_steps "$job" $((before + 1))
+    grep '"kind": "train"' "$(run_of "$job")/metrics.jsonl" | sed 's/.*"step": \([0-9]*\).*/\1/' |
+        awk '$1 != NR {exit 1}' || fail "node failure: steps are missing or repeated"
+    scancel "$job"
+    until_true 120 "the job did not end" over "$job"
+    until_true 90 "node failure: processes are left: $(left "$job")" gone "$job"
+    rm -rf "runs/slurm-$job"
+    say "ok: after a node failed the job was queued again and went on after step $before"
+}
+
+[ $# -gt 0 ] || set -- wrong train limit_and_cancel node_failure
 for check in "$@"; do "check_$check"; done
 say "all of it holds: $*"

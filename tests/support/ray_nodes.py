@@ -28,7 +28,28 @@ class Nodes:
     dashboard_port: int
     session: Path
     environment: dict[str, str]
-    processes: tuple[subprocess.Popen, ...]
+    """Of clients."""
+    server: dict[str, str]
+    """Of the nodes."""
+    processes: list[subprocess.Popen]
+    worker: tuple[str, ...]
+    """The command line of every node but the head."""
+
+    def join(self, gpus: int) -> None:
+        """Starts another node and waits until it is in."""
+        self._start([*self.worker, f"--num-gpus={gpus}"], len(self.listed("nodes")) + 1)
+
+    def kill_last(self) -> None:
+        """Kills all processes of the node that joined last, as if its machine had lost power."""
+        node = psutil.Process(self.processes.pop().pid)
+        for process in (node, *node.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def _start(self, command: list[str], number: int) -> None:
+        with (self.session / f"start_{len(list(self.session.glob('start_*.log')))}.log").open("wb") as log:
+            self.processes.append(subprocess.Popen(command, env=self.server, stdout=log, stderr=log))
+        _wait_for(self, number)
 
     def listed(self, what: str) -> list[dict]:
         """What Ray's state API knows (``nodes``, ``actors``), the ended ones too; empty while it does not answer."""
@@ -72,28 +93,24 @@ def two_nodes(gpus=(1, 1), **environment: str):
     common = ["--num-cpus=8", "--object-store-memory=100000000", "--disable-usage-stats", "--block"]
     head = [RAY, "start", "--head", f"--node-ip-address={own_address()}", f"--port={port}", f"--temp-dir={session}"]
     head += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard_port}", f"--num-gpus={gpus[0]}", *common]
-    worker = [RAY, "start", f"--address={address}", f"--num-gpus={gpus[1]}", *common]
+    worker = (RAY, "start", f"--address={address}", *common)
     # Busy machines start Ray slowly.
     client |= {"RAY_NUM_REDIS_GET_RETRIES": "60"}
     server = {key: value for key, value in client.items() if key != "RAY_ADDRESS"} | environment
-    processes: list[subprocess.Popen] = []
+    dashboard = f"http://127.0.0.1:{dashboard_port}"
+    nodes = Nodes(address, dashboard, dashboard_port, session, client, server, [], worker)
     try:
-        for number, command in enumerate((head, worker), start=1):
-            with (session / f"start_{number}.log").open("wb") as log:
-                processes.append(subprocess.Popen(command, env=server, stdout=log, stderr=log))
-            nodes = Nodes(
-                address, f"http://127.0.0.1:{dashboard_port}", dashboard_port, session, client, tuple(processes)
-            )
-            _wait_for(nodes, number)
+        nodes._start(head, 1)
+        nodes.join(gpus[1])
         yield nodes
     finally:
-        _end(processes)
+        _end(nodes.processes)
         shutil.rmtree(session, ignore_errors=True)
 
 
 def _wait_for(nodes: Nodes, count: int, seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
-    while sum(node.get("state") == "ALIVE" for node in nodes.listed("nodes")) < count:
+    while len(nodes.listed("nodes")) < count:  # dead ones stay in the list
         ended = [process for process in nodes.processes if process.poll() is not None]
         if ended or time.monotonic() > deadline:
             logs = "\n".join(path.read_text() for path in nodes.session.glob("start_*.log"))

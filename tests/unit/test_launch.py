@@ -4,7 +4,8 @@ import json
 import subprocess
 import sys
 
-from openrlhf_ktae.training.launch import LOOPBACK, worker_environment
+from openrlhf_ktae.ray_address import LOOPBACK
+from openrlhf_ktae.training.launch import worker_environment
 
 
 def test_variables_of_the_submitted_job_are_left_to_it(monkeypatch):
@@ -30,8 +31,9 @@ def test_a_run_with_a_ray_of_its_own_stays_on_the_loopback_interface(monkeypatch
 def test_ray_takes_the_loopback_address_for_this_machine():
     code = (
         "import os\n"
-        "from openrlhf_ktae.training import launch\n"
-        "os.environ.update(launch.LOOPBACK)\n"
+        "import openrlhf_ktae.training.launch\n"
+        "from openrlhf_ktae.ray_address import LOOPBACK\n"
+        "os.environ.update(LOOPBACK)\n"
         "from ray._private import services\n"
         "print(services.get_node_ip_address())\n"
     )
