@@ -11,6 +11,7 @@ from openrlhf_ktae.advantage.segments import Trace
 from openrlhf_ktae.advantage.term import Outcome, apply_terms
 from openrlhf_ktae.training import returns
 from openrlhf_ktae.training.options import TrainingOptions
+from openrlhf_ktae.training.packing import packed
 from openrlhf_ktae.training.rollout_batch import gather, gather_advantages, scatter_advantages, traces_of
 
 
@@ -57,6 +58,13 @@ class ExperienceMaker(RemoteExperienceMaker):
         # Concatenating experiences keeps OpenRLHF's fields alone; rows are numbered in this order.
         self._traces = traces_of(rollout_samples, is_needed="segments" in self._needs)
         return super().make_experience_batch(rollout_samples)
+
+    def split_rollout_samples(self, rollout_samples):
+        """Upstream's micro batches; with dynamic batches those of `packing`."""
+        batches = None
+        if self.args.train.dynamic_batch_enable:
+            batches = packed(rollout_samples, self.args, self.tokenizer.pad_token_id)
+        return super().split_rollout_samples(rollout_samples) if batches is None else batches
 
     def _flatten_results(self, refs, duplicate_factor):
         results = super()._flatten_results(refs, duplicate_factor)

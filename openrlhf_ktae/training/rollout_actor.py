@@ -5,7 +5,6 @@ from copy import copy
 from typing import Any
 
 import openrlhf.trainer.ray.vllm_engine as vllm_engine
-import torch
 from openrlhf.utils.agent import SingleTurnAgentExecutor
 from vllm.sampling_params import RequestOutputKind, SamplingType
 
@@ -16,6 +15,7 @@ from openrlhf_ktae.training import cpu
 from openrlhf_ktae.training.generation_order import OneByOne, Round
 from openrlhf_ktae.training.options import TrainingOptions
 from openrlhf_ktae.training.overrides import plain_class
+from openrlhf_ktae.training.responses import as_arrays
 from openrlhf_ktae.training.reward_calls import CheckedReward, failure_of
 from openrlhf_ktae.training.sampling import sampler_of
 from openrlhf_ktae.training.sampling.group import Group
@@ -52,18 +52,6 @@ class _GroupRequest:
         output = copy(await self._output)
         output.outputs = [output.outputs[index]]
         return output
-
-
-def _as_numbers(responses: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rewards and logs as plain numbers: Ray sends each of a response's five tensors of one element as an array."""
-
-    def number(value):
-        return value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value
-
-    for response in responses:
-        response |= {name: number(response[name]) for name in ("reward", "scores") if name in response}
-        response["extra_logs"] = {name: number(value) for name, value in (response.get("extra_logs") or {}).items()}
-    return responses
 
 
 def _counted(responses: list[dict[str, Any]], generated_tokens: int) -> list[dict[str, Any]]:
@@ -139,7 +127,7 @@ class RolloutActor(_RolloutActor):
             seed = await self._one_by_one.round.turn(kwargs["prompt"])
             kwargs["sampling_params"] = kwargs["sampling_params"].clone()
             kwargs["sampling_params"].seed = seed
-        responses = _as_numbers(await self._respond(num_samples, kwargs))
+        responses = as_arrays(await self._respond(num_samples, kwargs))
         if not responses:
             return []  # a tree without an edge that teaches
         failed = self._too_long(responses[0], kwargs) or next(filter(None, map(self._failure, responses)), None)

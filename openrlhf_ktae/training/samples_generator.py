@@ -15,6 +15,7 @@ from openrlhf_ktae.training.edge_pool import EdgePool
 from openrlhf_ktae.training.experience_maker import require_rewards
 from openrlhf_ktae.training.generation_order import seed_of
 from openrlhf_ktae.training.options import TrainingOptions
+from openrlhf_ktae.training.responses import experience_of
 from openrlhf_ktae.training.rollout_batch import TRACE
 
 
@@ -127,7 +128,7 @@ class Generator(SamplesGenerator):
 
     def _process_response_into_experience(self, response, **generate_kwargs) -> Experience:
         """As upstream, with the response's trace."""
-        experience = super()._process_response_into_experience(response, **generate_kwargs)
+        experience = experience_of(response, generate_kwargs.get("max_len", 2048))  # upstream's default
         setattr(experience, TRACE, response.get("trace"))
         return experience
 

@@ -188,15 +188,16 @@ def main(
         object_store_memory=2**28 + prompts * 9 * 2**20,
         log_to_driver=False, runtime_env={"worker_process_setup_hook": "openrlhf_ktae.training.cpu.install"},
     )  # fmt: skip
-    responses = stand_ins.put_responses(max(prompts, WARM_UP_PROMPTS), 16)
     policy = [ray.remote(stand_ins.PolicyWorker).remote() for _ in range(workers)]
     sides = {}
     for ours in (False, True):
+        responses = stand_ins.put_responses(max(prompts, WARM_UP_PROMPTS), 16, ours)
         side = ray.remote(TrainerProcess).remote(ours, policy, responses)
         ray.get(side.step.remote(WARM_UP_PROMPTS, 1))
         sides[ours] = [ray.get(side.step.remote(prompts, number)) for number in ((3, 4) if ours else (3,))]
         log_bytes = ray.get(side.log_bytes.remote()) if ours else 0
         ray.kill(side)
+        del responses
     (openrlhf,), (unlogged, logged) = sides[False], sides[True]
     kernel = unlogged["parts"][KERNEL]
     figures = {

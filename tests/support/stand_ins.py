@@ -8,6 +8,8 @@ import torch
 from ktae_rollouts import VOCABULARY, realistic_rollouts
 from openrlhf.trainer.ray.launcher import RayActorGroup
 
+from openrlhf_ktae.training.responses import as_arrays
+
 PROMPT_TOKENS = 100
 
 
@@ -59,8 +61,11 @@ def policy_group(workers: list[Any]) -> RayActorGroup:
     return group
 
 
-def put_responses(prompts: int, samples: int, seed: int = 0) -> dict[str, Any]:
-    """Responses as an engine returns them, of a reasoning model's lengths, in the object store: prompt -> reference."""
+def put_responses(prompts: int, samples: int, ours: bool, seed: int = 0) -> dict[str, Any]:
+    """Responses of a reasoning model's lengths in the object store, prompt -> reference.
+
+    As OpenRLHF's engine actor returns them, or as ours does.
+    """
     random = np.random.default_rng(seed)
     found = {}
     for number in range(prompts):
@@ -78,7 +83,7 @@ def put_responses(prompts: int, samples: int, seed: int = 0) -> dict[str, Any]:
                     "extra_logs": {"formatted": 1.0, "timed_out": 0.0, "grader_error": 0.0},
                 }
             )  # fmt: skip
-        found[prompt] = ray.put(responses)
+        found[prompt] = ray.put(as_arrays(responses) if ours else responses)
     return found
 
 

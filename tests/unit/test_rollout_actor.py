@@ -14,6 +14,7 @@ from vllm import SamplingParams
 
 from openrlhf_ktae.config import RunOptions
 from openrlhf_ktae.training import rollout_actor, samples_generator, trainer
+from openrlhf_ktae.training.responses import as_arrays
 from openrlhf_ktae.training.rollout_log import RolloutLog, token_text
 
 SAMPLES = 3
@@ -68,7 +69,8 @@ def test_a_group_is_one_request_and_each_response_one_of_its_samples(actor):
     responses = generate(actor, SAMPLES)
     ((tokens, params),) = actor.llm.requests
     assert tokens == [3, 7] and params.n == SAMPLES
-    assert [response["observation_tokens"] for response in responses] == [[3, 7, 20 + i] for i in range(SAMPLES)]
+    tokens = [response["observation_tokens"].tolist() for response in responses]
+    assert tokens == [[3, 7, 20 + i] for i in range(SAMPLES)]
 
 
 def test_greedy_samples_are_requests_of_their_own_as_vllm_wants_them(actor):
@@ -77,7 +79,9 @@ def test_greedy_samples_are_requests_of_their_own_as_vllm_wants_them(actor):
 
 
 def test_an_agent_need_not_return_scores_or_logs():
-    assert rollout_actor._as_numbers([{"reward": torch.tensor([2.0])}]) == [{"reward": 2.0, "extra_logs": {}}]
+    response = {"reward": torch.tensor([2.0]), "observation_tokens": [3], "rollout_log_probs": None}
+    (sent,) = as_arrays([response])
+    assert sent["reward"] == 2.0 and sent["extra_logs"] == {} and "scores" not in sent
 
 
 @pytest.mark.parametrize("samples", [1, SAMPLES])
@@ -151,7 +155,7 @@ def rows(monkeypatch):
             sent.append(list(prompts))
             return [[{"failed": "broke" if prompt in broken else None, "prompt": prompt}] for prompt in prompts]
 
-        def experience(self, response, **_):
+        def experience(response, max_len):
             score = torch.tensor([float(response["prompt"] % 2)])
             return SimpleNamespace(sequences=[0], scores=score, rewards=score + 0.5, prompt=response["prompt"])
 
@@ -160,7 +164,7 @@ def rows(monkeypatch):
 
         upstream = samples_generator.SamplesGenerator
         monkeypatch.setattr(upstream, "_dispatch_prompts_to_vllm", dispatch)
-        monkeypatch.setattr(upstream, "_process_response_into_experience", experience)
+        monkeypatch.setattr(samples_generator, "experience_of", experience)
         monkeypatch.setattr(samples_generator.ray, "wait", lambda refs, **_: (refs[-1:], refs[:-1]))
         data = [(["math"], [number], [""], [None]) for number in range(count)]
         engines = [SimpleNamespace(take_tokenizer=SimpleNamespace(remote=lambda tokenizer: None))]
