@@ -9,7 +9,7 @@ all its rollouts, and the workers get equally many of its tokens.
 import random
 from collections.abc import Sequence
 from dataclasses import fields
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import torch
@@ -62,7 +62,9 @@ def random_minibatches(
     """In place of OpenRLHF's `balance_experiences` (trainer/ppo_trainer.py:231), in experiences of a few rollouts.
 
     Upstream makes one of each worker's rollouts and pads them all to the longest. Rollouts of about the same length
-    stand together here, within their update; every worker gets equally many experiences. The order follows from ``train.seed`` and the rollouts themselves: the same rollouts make the same minibatches.
+    stand together here, within their update; every worker gets equally many experiences.
+
+    The order follows from ``train.seed`` and the rollouts themselves: the same rollouts make the same minibatches.
     """
     index = list(chain.from_iterable(experience.index for experience in experiences))
     lengths = [int(length) for experience in experiences for length in experience.total_length.tolist()]
@@ -80,11 +82,10 @@ def random_minibatches(
         for start in range(0, len(part), share):
             part[start : start + share] = sorted(part[start : start + share], key=lambda row: -lengths[row])
     pieces = max(min(map(len, parts)) // _ROWS, 1)
-    cuts = [
-        part[piece * len(part) // pieces : (piece + 1) * len(part) // pieces]
-        for part in parts
-        for piece in range(pieces)
-    ]
+    cuts = []
+    for part in parts:
+        edges = [piece * len(part) // pieces for piece in range(pieces + 1)]
+        cuts += [part[start:end] for start, end in pairwise(edges)]
     return regrouped(experiences, lengths, cuts)
 
 

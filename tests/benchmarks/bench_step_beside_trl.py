@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -82,8 +83,7 @@ def _run(command: list[str], folder: Path, threads: int) -> str:
 def _of_trl(python: Path, steps: int, folder: Path) -> dict[str, list[float]]:
     arguments = [ROOT / ASSETS, steps, PROMPTS, SAMPLES, TOKENS, folder / "trl"]
     found = json.loads(_run([str(python), "-c", TRL, *map(str, arguments)], folder, threads=2).splitlines()[-1])
-    between = [after - before for before, after in zip(found["ends"], found["ends"][1:], strict=False)]
-    return {"seconds": between, "accuracy": found["accuracy"], "tokens": found["tokens"]}
+    return {"seconds": _between(found["ends"]), "accuracy": found["accuracy"], "tokens": found["tokens"]}
 
 
 def _of_ours(steps: int, folder: Path) -> dict[str, list[float]]:
@@ -98,12 +98,15 @@ def _of_ours(steps: int, folder: Path) -> dict[str, list[float]]:
     _run(command, folder, threads=1)
     metrics = folder / "runs" / "latest" / "metrics.jsonl"
     lines = [line for line in map(json.loads, metrics.read_text().splitlines()) if line["kind"] == "train"]
-    ends = [line["seconds"] for line in lines]
     return {
-        "seconds": [after - before for before, after in zip(ends, ends[1:], strict=False)],
+        "seconds": _between([line["seconds"] for line in lines]),
         "accuracy": [line["rollout/accuracy"] for line in lines],
         "tokens": [line["response_length"] for line in lines],
     }
+
+
+def _between(ends: list[float]) -> list[float]:
+    return [after - before for before, after in pairwise(ends)]
 
 
 def _median(found: dict[str, list[float]]) -> float:
