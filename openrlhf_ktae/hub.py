@@ -29,6 +29,17 @@ def hub_problem(model: str) -> str | None:
     return None
 
 
+def model_file(model: str, name: str) -> Path | None:
+    """A file of a model folder, or of a Hub model (fetched where it is not cached); None where there is none."""
+    if Path(model).is_dir():
+        path = Path(model, name)
+        return path if path.is_file() else None
+    from transformers.utils.hub import cached_file  # takes seconds to import
+
+    found = cached_file(model, name, _raise_exceptions_for_missing_entries=False)
+    return Path(found) if found else None
+
+
 def push(folder: Path, repository: str, private: bool = True) -> str:
     """Uploads a model folder, with the token of HF_TOKEN or `hf auth login`; returns its address.
 

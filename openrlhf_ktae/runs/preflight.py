@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from openrlhf_ktae.advantage.term import NEEDS, TERM
-from openrlhf_ktae.hub import hub_problem
+from openrlhf_ktae.hub import hub_problem, model_file
 from openrlhf_ktae.losses.loss import LOSS
 from openrlhf_ktae.openrlhf_options import check as check_openrlhf
 from openrlhf_ktae.openrlhf_options import parse, to_argv
@@ -191,11 +191,9 @@ def check_model(option: str, name: str | None) -> None:
 
 def check_model_code(name: str) -> None:
     """Refuses a model that brings Python code: OpenRLHF and vLLM would run it (``trust_remote_code=True`` is theirs)."""
-    from transformers.utils.hub import cached_file
-
     for file in ("config.json", "tokenizer_config.json", "processor_config.json"):
-        found = cached_file(name, file, _raise_exceptions_for_missing_entries=False)
-        if found and json.loads(Path(found).read_text(encoding="utf-8")).get("auto_map"):
+        found = model_file(name, file)
+        if found and json.loads(found.read_text(encoding="utf-8")).get("auto_map"):
             raise PreflightError(
                 f"actor.model_name_or_path: {name} brings code of its own ({file}: auto_map), which would run on every "
                 "node; read it, then set run.trust_remote_code=true"

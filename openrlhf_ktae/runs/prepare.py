@@ -22,9 +22,13 @@ def make_assets(task: BaseTask, name: str) -> float:
     """Makes the prompt sets and the tiny model of a task that has its own, as `prepare`."""
     if not isinstance(task.options, MadeOptions):
         return 0.0
-    from openrlhf_ktae.tasks.tiny_model import prepare_task
-
+    what = f"What {section_of(name)} trains from"
+    if task.options.are_made():
+        say(f"{what}: already there ({task.options.directory})")
+        return 0.0
     start = time.monotonic()
+    from openrlhf_ktae.tasks.tiny_model import prepare_task  # seconds, for PyTorch and Transformers
+
     steps = task.options.warmup_steps
     with ExitStack() as stack:
         shown: list[Counting] = []
@@ -36,6 +40,6 @@ def make_assets(task: BaseTask, name: str) -> float:
 
         made = prepare_task(task, count)
     seconds = time.monotonic() - start
-    what = f"made in {seconds:.0f} s" if made else "already there"
-    say(f"What {section_of(name)} trains from: {what} ({task.options.directory})")
+    made_in = f"made in {seconds:.0f} s" if made else "already there"  # another process may just have made it
+    say(f"{what}: {made_in} ({task.options.directory})")
     return seconds

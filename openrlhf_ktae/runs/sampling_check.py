@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from openrlhf_ktae.advantage.term import TERM
+from openrlhf_ktae.hub import model_file
 from openrlhf_ktae.plugins import section_of
 from openrlhf_ktae.recipe import RunConfig
 
@@ -97,8 +97,6 @@ def check_end_tag(config: RunConfig, args: SimpleNamespace, row: Mapping[str, An
 
 
 def _added_tokens(model: str) -> set[str]:
-    from transformers.utils.hub import cached_file
-
-    found = cached_file(model, "tokenizer.json", _raise_exceptions_for_missing_entries=False)
-    added = json.loads(Path(found).read_text(encoding="utf-8")).get("added_tokens", []) if found else []
+    found = model_file(model, "tokenizer.json")
+    added = json.loads(found.read_text(encoding="utf-8")).get("added_tokens", []) if found else []
     return {token["content"] for token in added}

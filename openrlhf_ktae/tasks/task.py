@@ -6,6 +6,7 @@ Importing one imports no torch: its options are read by recipes.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -44,6 +45,20 @@ class MadeOptions(config.Options):
 
     seed: int = 0
     """Seed of the problems, the initial weights and the warm-up."""
+
+    def are_made(self) -> bool:
+        """Whether ``directory`` holds what was made with these options; one that came later had its default then."""
+        try:
+            return type(self).model_validate_json(self._stamp().read_text()) == self
+        except (OSError, ValueError):
+            return False
+
+    def note_made(self) -> None:
+        """Says so in ``directory``."""
+        self._stamp().write_text(self.model_dump_json(indent=2))
+
+    def _stamp(self) -> Path:
+        return Path(self.directory) / "made_with.json"
 
 
 @dataclass(frozen=True)

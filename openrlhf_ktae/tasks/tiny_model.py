@@ -146,8 +146,7 @@ def prepare_task(task: BaseTask, on_step: OnStep = lambda *_: None) -> bool:
 
 def _prepare(task: BaseTask, folder: Path, on_step: OnStep) -> bool:
     options = task.options
-    stamp = folder / "made_with.json"
-    if _made_with(stamp, options):
+    if options.are_made():
         return False
     for name, rows in task.prompt_sets().items():
         write_prompts(rows, folder / name)
@@ -157,16 +156,8 @@ def _prepare(task: BaseTask, folder: Path, on_step: OnStep) -> bool:
         model = make_model(options.seed, vocabulary=-(-len(tokenizer) // 128) * 128)
         warm_up(model, tokenizer, lessons, options, on_step)
         save(model, tokenizer, folder / "model")
-    stamp.write_text(options.model_dump_json(indent=2))
+    options.note_made()
     return True
-
-
-def _made_with(stamp: Path, options: MadeOptions) -> bool:
-    """Whether what is there was made with these options; one that came later had its default then."""
-    try:
-        return type(options).model_validate_json(stamp.read_text()) == options
-    except (OSError, ValueError):
-        return False
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:

@@ -6,7 +6,10 @@ takes for granted, and names the line that forces it. ``install()`` runs in the 
 spawned by vLLM and not by Ray: its part is `cpu_vllm_worker`.
 """
 
+import gc
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from openrlhf_ktae import cpu_vllm
@@ -43,6 +46,21 @@ _MAX_TRAINING_THREADS = 8
 _INSTALLED = "openrlhf_ktae_cpu"
 
 
+@contextmanager
+def _no_garbage_while_importing() -> Iterator[None]:
+    """PyTorch, Transformers, DeepSpeed and vLLM are a million objects that stay.
+
+    Looking through them for garbage again and again is a third of the time that a process takes to start.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@_no_garbage_while_importing()
 def install() -> None:
     """Puts the stand-ins in place, once per process; does nothing where there is a GPU."""
     import torch

@@ -59,15 +59,16 @@ def launch(folder: RunFolder) -> int:
     run = RunOptions(**description["config"]["run"])
     environment = worker_environment(run.device, description["config"])
     os.environ.update(environment)
-    if run.device == "cpu":
-        # Not done for us where this process is no Ray worker (a plain start, or a job's entry point).
-        cpu.install()
-    else:
-        attention.install()
     from openrlhf_ktae.training.failures import explain
 
     try:
+        # Before anything large is imported: Ray's own processes start beside that.
         start_ray(run, environment, description["gpus"])
+        # Not done for us where this process is no Ray worker (a plain start, or a job's entry point).
+        if run.device == "cpu":
+            cpu.install()
+        else:
+            attention.install()
         from openrlhf_ktae.training.options import TrainingOptions
         from openrlhf_ktae.training.overrides import install
 
