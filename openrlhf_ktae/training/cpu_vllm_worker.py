@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 import vllm.model_executor.layers.utils as layer_utils
-from openrlhf.trainer.ray.vllm_worker_wrap import WorkerWrap
 
-from openrlhf_ktae.training.cpu import use_gloo_weight_sync
+from openrlhf_ktae.training.cpu import GlooGroup
 
 
 def _live_linear(layer, remove_weight) -> None:
@@ -23,17 +22,22 @@ def _live_linear(layer, remove_weight) -> None:
 layer_utils.dispatch_cpu_unquantized_gemm = _live_linear
 
 
-class CpuWorker(WorkerWrap):
-    """OpenRLHF's worker extension, receiving all weights in one broadcast."""
+class CpuWorker:
+    """In place of OpenRLHF's worker extension (trainer/ray/vllm_worker_wrap.py), receiving all weights in one broadcast.
+
+    No subclass of it: importing its package takes three seconds, for which the whole start of a run would wait.
+    """
 
     # Of vLLM's worker, which this class is mixed into.
     model_config: Any
     model_runner: Any
 
-    def init_process_group(self, *args, **kwargs) -> None:
-        """Joins the weight-sync group, over gloo."""
-        use_gloo_weight_sync()
-        super().init_process_group(*args, **kwargs)
+    def init_process_group(
+        self, master_address, master_port, rank_offset, world_size, group_name, backend="gloo", use_ray=False
+    ) -> None:
+        """Joins the weight-sync group, over gloo; `preflight.check_cpu` refuses ``use_ray``."""
+        rank = torch.distributed.get_rank() + rank_offset
+        self._model_update_group = GlooGroup(master_address, master_port, rank, world_size)
 
     def update_weight(self, name, dtype, shape, empty_cache=False) -> None:
         """Receives one tensor (vllm_worker_wrap.py:40 would allocate it on "cuda")."""

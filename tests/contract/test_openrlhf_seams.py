@@ -18,7 +18,8 @@ from openrlhf.utils import agent, distributed_util
 from openrlhf.utils.deepspeed import deepspeed as strategy
 from openrlhf_parts import arguments, experiences, plain_maker
 
-from openrlhf_ktae.training import cpu
+from openrlhf_ktae.training import cpu, cpu_vllm_worker
+from openrlhf_ktae.training.cpu_vllm_worker import CpuWorker
 
 
 def plain(actor_class):
@@ -163,6 +164,15 @@ def test_engines_are_made_from_a_name_in_their_module_with_a_hard_coded_extensio
     text = source(vllm_engine.create_vllm_engines)
     assert "RolloutRayActor.options(" in text
     assert '"worker_extension_cls": "openrlhf.trainer.ray.vllm_worker_wrap.WorkerWrap"' in text
+
+
+@pytest.mark.parametrize("name", ["init_process_group", "update_weight"])
+def test_our_worker_extension_answers_the_calls_that_openrlhfs_answers(name):
+    # It is no subclass: in vLLM's process, OpenRLHF's package would take seconds to import.
+    ours = inspect.signature(getattr(CpuWorker, name)).parameters
+    theirs = inspect.signature(getattr(vllm_worker_wrap.WorkerWrap, name)).parameters
+    assert list(ours) == list(theirs)
+    assert not re.search(r"^(from|import) openrlhf\b", source(cpu_vllm_worker) + source(cpu), re.MULTILINE)
 
 
 def test_a_group_is_sampled_as_separate_requests_by_one_executor():
