@@ -23,7 +23,7 @@ layer_utils.dispatch_cpu_unquantized_gemm = _live_linear
 
 
 class CpuWorker:
-    """In place of OpenRLHF's worker extension (trainer/ray/vllm_worker_wrap.py), receiving all weights in one broadcast.
+    """In place of OpenRLHF's worker extension (trainer/ray/vllm_worker_wrap.py); all weights come in one broadcast.
 
     No subclass of it: importing its package takes three seconds, for which the whole start of a run would wait.
     """
