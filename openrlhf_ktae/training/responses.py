@@ -48,19 +48,20 @@ def experience_of(response: dict[str, Any], max_len: int) -> Experience:
         info[name] = torch.tensor([value.flatten()[0].item() if isinstance(value, torch.Tensor) else value])
     if log_probs is not None:
         log_probs = torch.from_numpy(np.array(log_probs, dtype=np.float32)[None, 1:max_len])
-    return Experience(
-        sequences=torch.from_numpy(token_ids[None]),
-        attention_mask=torch.ones(1, len(token_ids), dtype=torch.long),
-        action_mask=torch.from_numpy(generated[None]),
-        rollout_log_probs=log_probs,  # pyright: ignore[reportArgumentType]
-        prompts=[response["prompt"]],
-        labels=[response["label"]],
-        images=[response.get("images")],
-        mm_train_inputs=[response.get("mm_train_inputs")],
-        rewards=torch.tensor([reward]) if reward is not None else None,  # pyright: ignore[reportArgumentType]
-        scores=torch.tensor([score]) if score is not None else None,  # pyright: ignore[reportArgumentType]
-        response_length=torch.tensor([int(places[-1] - places[0] + 1) if len(places) else 0]),
-        truncated=torch.tensor([response.get("truncated", False)]),
-        total_length=torch.tensor([float(len(token_ids))]),
-        info=info,
-    )
+    values: dict[str, Any] = {
+        "sequences": torch.from_numpy(token_ids[None]),
+        "attention_mask": torch.ones(1, len(token_ids), dtype=torch.long),
+        "action_mask": torch.from_numpy(generated[None]),
+        "rollout_log_probs": log_probs,
+        "prompts": [response["prompt"]],
+        "labels": [response["label"]],
+        "images": [response.get("images")],
+        "mm_train_inputs": [response.get("mm_train_inputs")],
+        "rewards": torch.tensor([reward]) if reward is not None else None,
+        "scores": torch.tensor([score]) if score is not None else None,
+        "response_length": torch.tensor([int(places[-1] - places[0] + 1) if len(places) else 0]),
+        "truncated": torch.tensor([response.get("truncated", False)]),
+        "total_length": torch.tensor([float(len(token_ids))]),
+        "info": info,
+    }
+    return Experience(**values)
