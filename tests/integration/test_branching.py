@@ -95,11 +95,10 @@ def test_multi_answer_with_ktae(runs):
 
 
 def titled(process, title: str) -> list[psutil.Process]:
-    found = []
-    for member in of_run(process):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            found += [member] if " ".join(member.cmdline()).startswith(title) else []
-    return found
+    """The processes of a run with a title, if none of the run's ends while they are looked at: ask again."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [member for member in of_run(process) if " ".join(member.cmdline()).startswith(title)]
+    return []
 
 
 @pytest.fixture(scope="module")
