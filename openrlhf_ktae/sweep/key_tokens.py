@@ -50,7 +50,7 @@ def quality_over_run(folder: RunFolder) -> list[KeyTokenQuality]:
     config = folder.read()["config"]
     if "ktae" not in config.get("advantage", {}).get("terms", ()):
         return []
-    task, texts = _task(config), read_vocabulary(folder.vocabulary)
+    task, texts = task_of(config), read_vocabulary(folder.vocabulary)
     scale = float(config.get("ktae", {}).get("scale", 1.0))
     if not texts or task.decisive([""]) is None or not scale:
         return []
@@ -68,7 +68,8 @@ def quality_over_run(folder: RunFolder) -> list[KeyTokenQuality]:
     return found
 
 
-def _task(config: dict[str, Any]) -> BaseTask:
+def task_of(config: dict[str, Any]) -> BaseTask:
+    """The task of a run, from the ``config`` of its run.json."""
     name = config.get("task", {}).get("name", "math")
     made = TASK.load(name)
     return made(made.Options(**config.get(section_of(name), {})), RewardConfig(**config.get("grader", {})))
