@@ -148,7 +148,8 @@ class RewardConfig(Options):
     """Added to the reward when an answer stands where ``answer_style`` wants it, correct or not."""
 
     deadline_seconds: float = Field(default=5.0, gt=0)
-    """Seconds a comparison may take in a worker process; then the worker is killed and the answer is wrong."""
+    """Seconds of processor time a comparison may take in a worker process (on the clock up to four times as long);
+    then the worker is killed and the answer is wrong."""
 
     workers: int = Field(default=2, ge=1)
     """Worker processes of the grader, in each process that grades (in training: each vLLM engine)."""

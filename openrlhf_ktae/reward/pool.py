@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import openrlhf_ktae
-from openrlhf_ktae.reward.worker import CRASHED, TIMED_OUT
+from openrlhf_ktae.reward.worker import CRASHED, MOST_WAITING, TIMED_OUT
 
 _WORKER = "import sys; from openrlhf_ktae.reward.worker import main; main(float(sys.argv[1]), int(sys.argv[2]))"
 _START_SECONDS = 120.0
@@ -30,7 +30,7 @@ class GraderPool:
 
     Args:
         workers: number of processes.
-        deadline_seconds: time for a comparison; a worker that needs more is killed.
+        deadline_seconds: processor time for a comparison; a worker that needs more is killed.
         memory_limit_mb: address space of a worker in MiB.
     """
 
@@ -137,7 +137,7 @@ class _Worker:
             self.end()
             return CRASHED
         started = time.monotonic()
-        reply = self._reply(self._deadline_seconds + _GRACE_SECONDS)
+        reply = self._reply(MOST_WAITING * self._deadline_seconds + _GRACE_SECONDS)
         if reply is not None:
             return reply
         self.end()

@@ -10,16 +10,20 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 from answer_pairs import PAIRS
 from hostile_answers import hostile_answers
 
 from openrlhf_ktae.reward import Grader
+from openrlhf_ktae.reward.worker import MOST_WAITING
 
 DEADLINE = 1.5
 ENDLESS = r"\int_0^1 \sin(x^{x^{x}}) e^{\tan x} dx"
 HOSTILE = int(os.environ.get("OPENRLHF_KTAE_HOSTILE_ANSWERS", "600"))
 """How many hostile answers are graded; the full soak is 10000 (about ten minutes)."""
+SLOW = DEADLINE + 1 if HOSTILE >= 10_000 else MOST_WAITING * DEADLINE + 1
+"""Seconds on the clock for one of them. The soak wants a machine of its own."""
 
 
 @pytest.fixture(scope="module")
@@ -34,19 +38,36 @@ def boxed(answer: str) -> str:
     return f"The answer is \\boxed{{{answer}}}"
 
 
+def killed_seconds(grader: Grader) -> float:
+    """Processor time of the comparing processes that were killed."""
+    times = [psutil.Process(process_id).cpu_times() for process_id in grader.worker_process_ids()]
+    return sum(time.children_user + time.children_system for time in times)
+
+
 def peak_kilobytes(process_id: int) -> int:
     status = Path(f"/proc/{process_id}/status").read_text()
     return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
 
 
 def test_an_endless_comparison_is_killed_at_its_deadline_and_the_next_is_right(grader: Grader) -> None:
-    start = time.monotonic()
+    used = killed_seconds(grader)
     verdict = grader.grade(boxed(ENDLESS), "0.5")
-    assert time.monotonic() - start < DEADLINE + 1
+    assert killed_seconds(grader) - used < DEADLINE + 0.5
     assert (verdict.correct, verdict.formatted, verdict.timed_out, verdict.reason) == (False, True, True, "timed out")
-    start = time.monotonic()
     assert grader.grade(boxed(r"1+\ln x"), r"\ln x+1").correct
-    assert time.monotonic() - start < 1
+
+
+def test_waiting_for_a_core_is_not_comparing() -> None:
+    grader = Grader(workers=1, deadline_seconds=0.6)
+    grader.warm_up()
+    (comparing,) = psutil.Process(grader.worker_process_ids()[0]).children()
+    comparing.suspend()
+    threading.Timer(1.0, comparing.resume).start()
+    assert grader.grade(boxed(r"2+\ln x"), r"\ln x+2").correct
+    comparing.suspend()  # for good: four deadlines on the clock are the end
+    assert grader.grade(boxed(r"3+\ln x"), r"\ln x+3").timed_out
+    assert grader.grade(boxed(r"4+\ln x"), r"\ln x+4").correct
+    grader.close()
 
 
 def test_hostile_answers_neither_hang_nor_crash_the_grader(grader: Grader) -> None:
@@ -54,7 +75,7 @@ def test_hostile_answers_neither_hang_nor_crash_the_grader(grader: Grader) -> No
     for index, (kind, answer) in enumerate(hostile_answers(HOSTILE, seed=7, heavy=3)):
         start = time.monotonic()
         verdict = grader.grade(boxed(answer), ("5", r"\frac{x+1}{2}")[index % 2])
-        if time.monotonic() - start > DEADLINE + 1:
+        if time.monotonic() - start > SLOW:
             slow.append((kind, answer[:80], time.monotonic() - start))
         if verdict.reason.startswith(("error: worker", "error: grader")):
             broken.append((kind, answer[:80], verdict.reason))
