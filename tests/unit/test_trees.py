@@ -104,7 +104,7 @@ def test_every_edge_that_changes_the_value_is_a_rollout_behind_its_prefix():
         assert start == len(PROMPT) + 2 * (depth - 1)
         assert (end - start == 2) if depth < 3 else (end - start == 3)  # the last goes on to the end of the sequence
         assert abs(response["reward"] - response["trace"].values[0]) > 1e-9
-        assert response["rollout_log_probs"][:4] == [0.0] * 4 and len(response["rollout_log_probs"]) == end
+        assert not response["rollout_log_probs"][:4].any() and len(response["rollout_log_probs"]) == end
         if depth == 3:
             assert response["reward"] == float(text_of(response).count("a") >= 4)
     # A request a prefix: the prompt, its 3 continuations, and their 6.
@@ -176,7 +176,7 @@ def test_a_step_samples_new_trees_and_more_of_them_until_there_are_enough_edges(
     monkeypatch.setattr(samples_generator.ray, "wait", lambda refs, **_: (refs[:1], refs[1:]))
     monkeypatch.setattr(upstream, "_dispatch_prompts_to_vllm", dispatch)
     monkeypatch.setattr(
-        upstream, "_process_response_into_experience", lambda _, response, **__: SimpleNamespace(**response, info={})
+        samples_generator, "experience_of", lambda response, max_len: SimpleNamespace(**response, info={})
     )
     call = SimpleNamespace(remote=lambda _: None)
     engine = SimpleNamespace(take_tokenizer=call, begin_evaluation=call)
