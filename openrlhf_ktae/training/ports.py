@@ -68,7 +68,7 @@ HELD_PORTS = SimpleNamespace(socket=_HeldSocket)
 
 def store_on_its_address(host_name: str, port: int, *, options: Any = None, is_master: bool = False, **kwargs: Any):
     """In place of torch's TCPStore, whose server listens on every interface: here on ``host_name`` alone."""
-    from torch.distributed import TCPStore
+    from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
     if is_master:
         family = socket.AF_INET6 if ":" in host_name else socket.AF_INET
