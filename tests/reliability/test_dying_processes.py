@@ -38,7 +38,7 @@ def command(runs, name):
 @pytest.fixture(scope="module")
 def unbroken(runs):
     line, folder = command(runs, "unbroken")
-    output, _ = start(line).communicate(timeout=300)
+    output, _ = start(line).communicate(timeout=500)
     assert steps(folder) == list(range(1, STEPS + 1)), output
     return folder
 
@@ -50,13 +50,13 @@ def survivor(runs):
     process = start(line)
     killed = []
     for count, victim in enumerate(CHOSEN, start=1):
-        wait_until(lambda: steps(folder)[-1:] >= [2 * count + 1], 200, process)  # noqa: B023
+        wait_until(lambda: steps(folder)[-1:] >= [2 * count + 1], 400, process)  # noqa: B023
         members = of_run(process)
         named(members, PROCESSES[victim]).kill()
         killed += members
         wait_until(lambda: len(folder.read()["restarts"]) == count, 90, process)  # noqa: B023
         assert not alive(members), f"after the {victim} was killed"
-    output, _ = process.communicate(timeout=200)
+    output, _ = process.communicate(timeout=500)
     return process.returncode, output, folder
 
 
@@ -97,7 +97,7 @@ def test_it_goes_on_after_the_last_checkpoint(survivor):
 def test_without_the_process_that_supervises_it_a_run_ends_within_30_seconds(runs):
     line, folder = runs.command("orphan")
     process = start(line)
-    wait_until(lambda: steps(folder), 200, process)
+    wait_until(lambda: steps(folder), 400, process)
     members = of_run(process)
     assert len(members) > 5
     process.send_signal(signal.SIGKILL)

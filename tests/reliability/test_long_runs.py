@@ -31,7 +31,7 @@ def unbroken_and_disturbed(runs, steps_in_all, *settings):
     """A finished run, and the same one that has just been started."""
     settings = (*SETTINGS, UPDATES, f"eval.dataset={runs.folder / 'evaluation.jsonl'}", *settings)
     line, unbroken = runs.command("unbroken", *settings)
-    output, _ = start(line).communicate(timeout=60 + 20 * steps_in_all)
+    output, _ = start(line).communicate(timeout=300 + 20 * steps_in_all)
     assert steps(unbroken) == list(range(1, steps_in_all + 1)), output
     return unbroken, DisturbedRun(*runs.command("disturbed", *settings))
 

@@ -39,7 +39,7 @@ def run(tmp_path_factory):
     process = subprocess.Popen(
         line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, umask=0o077
     )
-    wait_until(lambda: steps(folder), 200, process)
+    wait_until(lambda: steps(folder), 400, process)
     ours = psutil.Process(process.pid)
     listening = [
         f"{connection.laddr.ip} {connection.laddr.port} {' '.join(member.cmdline())[:80]}"
@@ -47,7 +47,7 @@ def run(tmp_path_factory):
         for connection in member.net_connections("inet")
         if connection.status == psutil.CONN_LISTEN
     ]
-    output, _ = process.communicate(timeout=200)
+    output, _ = process.communicate(timeout=400)
     assert process.returncode == 0, output
     return folder.path.resolve(), output, listening
 
