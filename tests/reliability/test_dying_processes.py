@@ -10,7 +10,7 @@ import time
 import pytest
 from tiny_run import PROCESSES, TinyRuns, alive, named, numbers, of_run, start, steps, wait_until
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
 
 CHOSEN = os.environ.get("OPENRLHF_KTAE_KILLS", "rollout,launcher").split(",")
 """Which processes are killed, one after the other; each costs a start of the stack."""

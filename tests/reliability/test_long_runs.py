@@ -17,7 +17,7 @@ import pytest
 from disturbed_run import DisturbedRun, kind
 from tiny_run import PROCESSES, TinyRuns, numbers, of_run, start, steps, wait_until
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(0)]  # 0: as long as it takes; every wait has a limit of its own
 
 KILLS = int(os.environ.get("OPENRLHF_KTAE_RANDOM_KILLS", "0"))
 SEED = int(os.environ.get("OPENRLHF_KTAE_KILL_SEED", "0"))

@@ -9,6 +9,7 @@ from tiny_run import ROOT, TinyRuns, steps, wait_until
 
 pytestmark = [
     pytest.mark.ray,
+    pytest.mark.timeout(1800),
     pytest.mark.skipif("OPENRLHF_KTAE_LONG_TESTS" not in os.environ, reason="on request: OPENRLHF_KTAE_LONG_TESTS=1"),
 ]
 
