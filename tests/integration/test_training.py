@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from ktae_oracle import oracle_values
-from method_references import document_example, kalman_baseline
+from method_references import document_example
 
 from openrlhf_ktae.advantage import KtaeConfig
 from openrlhf_ktae.run_folder import EXIT_STOPPED, RunFolder
@@ -343,57 +343,6 @@ def test_asynchronous_training_with_dr_grpo_and_hostile_answers(command, assets)
         assert row["advantage"] == pytest.approx(total, abs=1e-5)
     assert any(value != 0 for row in rows for value in row["key_token_value"])
     assert all(0 <= line["reward/timed_out_frac"] <= 1 for line in folder.metrics() if line["kind"] == "train")
-
-
-def test_kalman_baseline_and_entropy_weights_train_together(command):
-    line, folder = command(
-        "kalman",
-        "advantage.terms=[kalman_baseline, entropy_weight]",
-        "entropy_weight.beta=0.5",
-        f"data.max_samples={3 * PROMPTS}",
-        "eval.dataset=null",
-    )
-    succeed(line)
-    assert steps(folder) == [1, 2, 3]
-    rows = rollouts(folder, 3)
-    entropies = [value for row in rows for value in row["entropy"]]
-    mean = sum(entropies) / len(entropies)
-    for start in range(0, len(rows), SAMPLES):
-        group = rows[start : start + SAMPLES]
-        for row, advantage in zip(group, kalman_baseline([row["reward"] for row in group]), strict=True):
-            expected = [advantage * (1 + 0.5 * entropy / mean) for entropy in row["entropy"]]
-            assert row["advantage"] == pytest.approx(expected, abs=1e-4)
-
-
-def test_a_star_trains_on_one_rollout_a_prompt(command, assets):
-    rows = [json.loads(line) for line in (assets / "train.jsonl").read_text().splitlines()]
-    with (assets / "values.jsonl").open("w") as file:
-        for number, row in enumerate(rows):
-            file.write(json.dumps(row | {"rewards": [float(i < number % 9) for i in range(8)]}) + "\n")
-    line, folder = command(
-        "a_star",
-        "advantage.terms=[]",
-        "policy_loss.name=a_star",
-        "algo.advantage.estimator=flash_reinforce",
-        f"data.prompt_dataset={assets / 'values.jsonl'}",
-        "rollout.n_samples_per_prompt=1",
-        "rollout.micro_batch_size=4",
-        "train.batch_size=4",
-        "train.micro_batch_size=4",
-        f"data.max_samples={3 * PROMPTS}",
-        "eval.dataset=null",
-    )
-    succeed(line)
-    lines = [line for line in folder.metrics() if line["kind"] == "train"]
-    assert [line["step"] for line in lines] == [1, 2, 3]
-    # The first step starts from the reference: no log-ratio, and the loss is the mean of (V* - r)^2.
-    values = {
-        row["input"]: 0.5 * math.log(sum(math.exp(2 * r) for r in row["rewards"]) / 8)
-        for row in map(json.loads, (assets / "values.jsonl").read_text().splitlines())
-    }
-    residuals = [values[row["prompt"]] - row["reward"] for row in rollouts(folder, 1)]
-    assert lines[0]["policy_loss"] == pytest.approx(sum(r * r for r in residuals) / len(residuals), rel=0.02)
-    assert lines[0]["a_star/log_ratio_mean"] == pytest.approx(0, abs=0.05)
 
 
 def test_ctrl_c_ends_everything(command):

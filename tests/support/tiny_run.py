@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pyarrow.parquet as pq
 
 from openrlhf_ktae.run_folder import RunFolder
 from openrlhf_ktae.tasks.arithmetic import prompt_rows
@@ -79,6 +80,13 @@ def start(line: list[str]) -> subprocess.Popen:
     return subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
+def succeed(line: list[str]) -> str:
+    """Runs a command to its end, which has to be a good one; returns what it printed."""
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 def wait_until(condition, seconds: float, process: subprocess.Popen | None = None) -> None:
     """Polls; fails with what the process said if it ends or the time is over before ``condition`` holds."""
     deadline = time.monotonic() + seconds
@@ -101,6 +109,11 @@ def numbers(folder: RunFolder) -> list[dict]:
 def steps(folder: RunFolder, kind: str = "train") -> list[int]:
     """The steps in metrics.jsonl."""
     return [line["step"] for line in folder.metrics() if line["kind"] == kind] if folder.path.exists() else []
+
+
+def rollouts(folder: RunFolder, step: int) -> list[dict]:
+    """The rows of a step's rollout log."""
+    return pq.read_table(folder.rollouts / f"step_{step:05d}.parquet").to_pylist()
 
 
 def of_run(process: subprocess.Popen) -> list[psutil.Process]:
