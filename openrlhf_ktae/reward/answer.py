@@ -121,7 +121,7 @@ def _joined(text: str, last: _Box | None, closed: Iterable[_Box]) -> str:
         contents.append(text[box.start : box.end].strip())
         between = _BETWEEN_BOXES.search(text, max(0, box.command - _LONGEST_SEPARATOR), box.command)
         before = by_end.get(between.start()) if between else None
-        if before is None or ("\n" in between.group() and not _JOINS.search(between.group())):
+        if between is None or before is None or ("\n" in between.group() and not _JOINS.search(between.group())):
             return ", ".join(dict.fromkeys(reversed(contents)))  # the same box twice is one answer
         box = before
 

@@ -38,11 +38,10 @@ class Comparison:
 
     def nodes(self, answer: Node, gold: Node) -> bool:
         """Whether two parsed answers are equal."""
-        residues = _residue(answer), _residue(gold)
-        if residues[0] and residues[1]:
-            (name, value), (other, wanted) = residues
-            return value == wanted and same_name(name, other)
-        for residue, beside in zip(residues, (gold, answer), strict=True):
+        left, right = _residue(answer), _residue(gold)
+        if left and right:
+            return left[1] == right[1] and same_name(left[0], right[0])
+        for residue, beside in ((left, gold), (right, answer)):
             if residue and not residue[0] and isinstance(beside, Leaf):  # 3 for 3 (mod 7)
                 return self.leaves(str(residue[1].written), beside.text)
         if isinstance(answer, Group | Relation) and isinstance(gold, Group | Relation):
