@@ -16,8 +16,8 @@ from openrlhf_ktae import cpu_vllm
 from openrlhf_ktae.training import attention
 
 ENVIRONMENT = {
-    **cpu_vllm.ENVIRONMENT,
     **cpu_vllm.QUIET,
+    **cpu_vllm.ENVIRONMENT,
     # DeepSpeed takes gloo and probes no CUDA.
     "DS_ACCELERATOR": "cpu",
     "TOKENIZERS_PARALLELISM": "false",
