@@ -11,6 +11,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1500)]
 
+ON_REQUEST = pytest.mark.skipif(
+    "OPENRLHF_KTAE_LONG_TESTS" not in os.environ, reason="minutes more: set OPENRLHF_KTAE_LONG_TESTS=1"
+)
+
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="munge and Slurm's daemons are started as root")
 @pytest.mark.skipif(not shutil.which("slurmctld") and not shutil.which("apt-get"), reason="no Slurm, and no apt-get")
@@ -19,13 +23,9 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(1500)]
     [
         "wrong",
         "train",
-        "limit_and_cancel",
-        pytest.param(
-            "node_failure",
-            marks=pytest.mark.skipif(
-                "OPENRLHF_KTAE_LONG_TESTS" not in os.environ, reason="on request: OPENRLHF_KTAE_LONG_TESTS=1"
-            ),
-        ),
+        "container",
+        pytest.param("limit_and_cancel", marks=ON_REQUEST),
+        pytest.param("node_failure", marks=ON_REQUEST),
     ],
 )
 def test_train_sbatch_on_slurm(check):

@@ -2,7 +2,7 @@
 # Runs scripts/train.sbatch on a real Slurm: a controller and two nodes on this host. Needs root (a container is a good place)
 # and Debian or Ubuntu; installs slurm-wlm and munge where they are missing.
 #
-#   bash tests/slurm/run.sh [wrong | train | limit_and_cancel | node_failure]...      (default: all)
+#   bash tests/slurm/run.sh [wrong | train | container | limit_and_cancel | node_failure]...      (default: all)
 #
 # KEEP=1 leaves the scratch folder (logs, run folders) there.
 set -euo pipefail
@@ -182,6 +182,59 @@ check_node_failure() {
     say "ok: after a node failed the job was queued again and went on after step $before"
 }
 
-[ $# -gt 0 ] || set -- wrong train limit_and_cancel node_failure
+# Stands in for pyxis and enroot: `srun --container-image` runs its command with the image's own PATH and with INSIDE set,
+# and the programs of the image's environment refuse to run anywhere else.
+make_container() {
+    local program
+    mkdir -p "$scratch/bin" "$scratch/image/bin"
+    for program in python ray openrlhf-ktae; do
+        cat >"$scratch/image/bin/$program" <<PROGRAM
+#!/bin/sh
+[ -n "\${INSIDE:-}" ] || { echo "$program: not in the container" >&2; exit 127; }
+exec "$PWD/.venv/bin/$program" "\$@"
+PROGRAM
+    done
+    cat >"$scratch/bin/srun" <<SRUN
+#!/usr/bin/env bash
+given=() inside=()
+while [ \$# -gt 0 ]; do
+    case \$1 in
+    --container-image=*) inside=(env PATH=/usr/bin:/bin INSIDE="\${1#*=}") ;;
+    --container-*=*) ;;
+    --*) given+=("\$1") ;;
+    *) break ;;
+    esac
+    shift
+done
+exec $(command -v srun) "\${given[@]}" "\${inside[@]}" "\$@"
+SRUN
+    chmod +x "$scratch"/bin/* "$scratch"/image/bin/*
+}
+
+check_container() {
+    local job pid command outside='' seen=0
+    make_container
+    job=$(CONTAINER=image.sqsh VENV=$scratch/image PATH=$scratch/bin:$PATH \
+        submit scripts/train.sbatch "${tiny[@]}" --set train.num_episodes=500 --set ckpt.save_steps=100000)
+    until_true 400 "the job did not take a step" has_steps "$job" 1
+    # Not those that Ray gives a title: it overwrites their environment. They are children of these.
+    for pid in $(left "$job" | grep -o '[0-9]*'); do
+        command=$(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) || continue
+        case $command in */srun\ * | srun* | *ray::*) continue ;; *raylet* | *gcs_server* | *openrlhf?ktae*) ;; *) continue ;; esac
+        seen=$((seen + 1))
+        grep -qzx 'INSIDE=image.sqsh' "/proc/$pid/environ" || outside+=" $pid ${command:0:80};"
+    done
+    [ "$seen" -ge 5 ] && [ -z "$outside" ] || fail "container: of $seen processes these are outside:$outside"
+    scancel --batch --signal=USR1 "$job"
+    until_true 200 "container: the job was not queued again" grep -q 'queued again' "$scratch/slurm-$job.out"
+    [ -s "$(run_of "$job")/checkpoints/_actor/latest" ] || fail "container: no checkpoint"
+    scancel "$job"
+    until_true 120 "the job did not end" over "$job"
+    until_true 60 "container: processes are left: $(left "$job")" gone "$job"
+    rm -rf "runs/slurm-$job"
+    say "ok: in a container Ray and the driver are both inside; asked to stop, the run wrote a checkpoint"
+}
+
+[ $# -gt 0 ] || set -- wrong train container limit_and_cancel node_failure
 for check in "$@"; do "check_$check"; done
 say "all of it holds: $*"
