@@ -3,14 +3,16 @@
 The advantages of every step are made again, by the slow references, from what the rollout log says.
 """
 
+import contextlib
 import itertools
 import math
 
 import branch_references as reference
+import psutil
 import pyarrow.parquet as pq
 import pytest
 from ktae_oracle import oracle_values
-from tiny_run import PROMPTS, SAMPLES, TinyRuns, start, steps
+from tiny_run import PROMPTS, REWARD, SAMPLES, TinyRuns, of_run, start, steps, wait_until
 
 from openrlhf_ktae.advantage import KtaeConfig
 from openrlhf_ktae.run_folder import RunFolder
@@ -92,14 +94,52 @@ def test_multi_answer_with_ktae(runs):
     assert all(line["rollout/generated_per_trained_token"] < 1 for line in lines)
 
 
-def test_segments_are_worth_the_change_of_the_values_of_prefixes(runs):
-    groups, lines = trained(
-        runs, "chain", "advantage.terms=[segment_value]", "segment_value.cut_every=6", "segment_value.continuations=2",
+def titled(process, title: str) -> list[psutil.Process]:
+    """The processes of a run with a title, if none of the run's ends while they are looked at: ask again."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [member for member in of_run(process) if " ".join(member.cmdline()).startswith(title)]
+    return []
+
+
+@pytest.fixture(scope="module")
+def chained(runs):
+    """A run with continuations whose engine is killed while it samples the second step's."""
+    calls = runs.folder / "calls"
+    slow = REWARD.replace(
+        "    response =", f"    open({str(calls)!r}, 'a').write('.'); time.sleep(0.05)\n    response ="
+    )
+    (runs.folder / "slow.py").write_text("import time\n" + slow)
+    line, folder = runs.command(
+        "chain", "run.rollout_log_steps=1", "run.max_restarts=1", f"reward.remote_url={runs.folder / 'slow.py'}",
+        "advantage.terms=[segment_value]", "segment_value.cut_every=6", "segment_value.continuations=2",
         "segment_value.threshold=0.5", "vllm.enable_prefix_caching=true",
     )  # fmt: skip
-    assert [len(group) for group in groups] == [SAMPLES] * PROMPTS * STEPS
+    process = start(line)
+    engines = []
+    # Before it generates: then its title is that of what it does.
+    wait_until(lambda: engines.extend(titled(process, "ray::RolloutActor")) or engines, 200, process)
+    wait_until(lambda: steps(folder), 200, process)
+    before = calls.stat().st_size
+    # A prompt has 8 rollouts, and twice as many continuations at least.
+    wait_until(lambda: calls.stat().st_size > before + 12, 60, process)
+    engines[0].kill()
+    in_a_tree = steps(folder) == [1]
+    output, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, output
+    return folder, in_a_tree
+
+
+def test_an_engine_killed_in_the_middle_of_a_tree_costs_a_restart_and_no_half_tree(chained):
+    folder, in_a_tree = chained
+    assert in_a_tree and len(folder.read()["restarts"]) == 1
+    assert steps(folder) == list(range(1, STEPS + 1))
+    assert [len(group) for step in steps(folder) for group in groups_of(folder, step)] == [8] * PROMPTS * STEPS
+
+
+def test_segments_are_worth_the_change_of_the_values_of_prefixes(chained):
+    folder, _ = chained
     values = []
-    for group in groups:
+    for group in (group for step in steps(folder) for group in groups_of(folder, step)):
         of_prompt = reference.mean([row["reward"] for row in group])
         for row in group:
             before = of_segments(row, "segment_value")
@@ -110,6 +150,7 @@ def test_segments_are_worth_the_change_of_the_values_of_prefixes(runs):
                 assert advantage == pytest.approx(0 if certain else expected[int(number)], abs=1e-5)
     # Rewards are -0.25 and 0.75: two continuations have a mean of -0.25, 0.25 or 0.75.
     assert set(values) == {-0.25, 0.25, 0.75}
+    lines = [line for line in folder.metrics() if line["kind"] == "train"]
     assert all(line["rollout/generated_per_trained_token"] > 1.5 for line in lines)
 
 
