@@ -112,9 +112,12 @@ class Comparison:
 
     def _assigned(self, answer: Node, left: tuple[str, Node], right: tuple[str, Node]) -> bool:
         """Whether two values of the same thing are equal; the variables of a function may have other names."""
-        if (turned := inverted(left[0])) and not same_name(left[0], right[0]) and same_name(turned, right[0]):
-            value = left[1].text if isinstance(left[1], Leaf) else ""
-            return bool(value) and self.leaves(rf"\frac{{1}}{{{value}}}", getattr(right[1], "text", ""))
+        turned = inverted(left[0])
+        if turned and not same_name(left[0], right[0]) and same_name(turned, right[0]):
+            value, wanted = left[1], right[1]
+            if not isinstance(value, Leaf) or not isinstance(wanted, Leaf):
+                return False
+            return self.leaves(rf"\frac{{1}}{{{value.text}}}", wanted.text)
         ours, theirs = head(left[0]), head(right[0])
         if ours is None or theirs is None or ours[1] == theirs[1]:
             return same_name(left[0], right[0]) and self.nodes(left[1], right[1])

@@ -147,6 +147,8 @@ class Grader:
             equal = compare_cheaply(answer, gold)
         except Refused as error:
             reason = f"refused: {error}"
+        except Exception as error:  # an answer may hold anything; as in a worker, the verdict is wrong, and counted
+            reason = f"error: {type(error).__name__}"
         else:
             reason = None if equal is None else CORRECT if equal else DIFFERENT
         if reason is not None:

@@ -114,7 +114,7 @@ def natural_order(name: str) -> list[tuple[int, str]]:
 def are_numbered(names: list[str]) -> bool:
     """Whether names are one letter with the numbers 1, 2, ... in order: m_1, m_2."""
     tight = [re.sub(r"[\s{}]", "", name) for name in names]
-    return tight == [f"{tight[0][:1]}_{number}" for number in range(1, len(tight) + 1)]
+    return bool(tight) and tight == [f"{tight[0][:1]}_{number}" for number in range(1, len(tight) + 1)]
 
 
 def are_roots(names: list[str]) -> bool:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -98,7 +99,8 @@ def _print_runs(folder: SweepFolder, runs: Sequence[PlannedRun]) -> int:
     for run in runs:
         state = folder.state(run)
         say(f"{run.name}: {state.status}")
-        say(f"  openrlhf-ktae train {run.recipe} " + " ".join(f"--set '{override}'" for override in run.overrides))
+        settings = [part for override in run.overrides for part in ("--set", override)]
+        say("  " + shlex.join(["openrlhf-ktae", "train", str(run.recipe), *settings]))
     finished = sum(folder.state(run).status == "finished" for run in runs)
     say(f"{len(runs)} runs in {folder.path}, {finished} finished")
     return 0

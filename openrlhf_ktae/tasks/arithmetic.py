@@ -74,14 +74,26 @@ def problems(split: Split, seed: int) -> Iterator[str]:
             yield prompt
 
 
-def prompt_rows(split: Split, count: int, seed: int) -> Iterator[PromptRow]:
+def prompt_rows(split: Split, count: int, seed: int, datasource: str = DATASOURCE) -> Iterator[PromptRow]:
     """The first ``count`` problems of a split as an OpenRLHF prompt set."""
     for prompt in islice(problems(split, seed), count):
-        yield {"input": prompt, "label": answer(prompt), "datasource": DATASOURCE}
+        yield {"input": prompt, "label": answer(prompt), "datasource": datasource}
 
 
-class Task(MathTask):
-    """Chains of arithmetic for the tiny model; verified by the math grader (``grader.answer_style: hash``)."""
+class ChainTask(MathTask):
+    """A task on these problems, however they are to be solved; the final answer is verified by the math grader."""
+
+    def prompt_sets(self) -> dict[str, Iterator[PromptRow]]:
+        """Training and evaluation problems, disjoint by construction."""
+        options, name = self.options, self.template.name
+        return {
+            "train.jsonl": prompt_rows("train", options.train_problems, options.seed, name),
+            "evaluation.jsonl": prompt_rows("evaluation", options.evaluation_problems, options.seed, name),
+        }
+
+
+class Task(ChainTask):
+    """Chains of arithmetic for the tiny model (``grader.answer_style: hash``)."""
 
     class Options(MadeOptions):
         """The arithmetic task of the CPU quickstart."""
@@ -92,15 +104,7 @@ class Task(MathTask):
         warmup_noise: float = Field(default=0.22, ge=0, le=1)
         """Share of the steps in the worked examples that hold a random result."""
 
-    template = Template("arithmetic", "{q}", "hash", source="the problem alone")
-
-    def prompt_sets(self) -> dict[str, Iterator[PromptRow]]:
-        """Training and evaluation problems, disjoint by construction."""
-        options = self.options
-        return {
-            "train.jsonl": prompt_rows("train", options.train_problems, options.seed),
-            "evaluation.jsonl": prompt_rows("evaluation", options.evaluation_problems, options.seed),
-        }
+    template = Template(DATASOURCE, "{q}", "hash", source="the problem alone")
 
     def lessons(self) -> Lessons:
         """Worked solutions with noise, so that the model knows the rules but samples them unreliably.

@@ -11,17 +11,13 @@ A call that is right, whatever came before it, earns 1: the last result, the nex
 
 import random
 import re
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field
 
-from openrlhf_ktae.tasks.arithmetic import MODULUS, answer, apply, problems
+from openrlhf_ktae.tasks.arithmetic import MODULUS, ChainTask, apply, problems
 from openrlhf_ktae.tasks.environment import Environment, Reply
-from openrlhf_ktae.tasks.math import Task as MathTask
-from openrlhf_ktae.tasks.prompt_set import PromptRow
-from openrlhf_ktae.tasks.splits import Split
 from openrlhf_ktae.tasks.task import Lessons, MadeOptions
 from openrlhf_ktae.tasks.templates import Template
 
@@ -69,7 +65,7 @@ def work_out(prompt: str, noise: float, rng: random.Random) -> str:
     return "".join(written) + f"#{left}"
 
 
-class Task(MathTask):
+class Task(ChainTask):
     """Chains of arithmetic in turns with a calculator; the final answer is verified by the math grader."""
 
     class Options(MadeOptions):
@@ -84,14 +80,6 @@ class Task(MathTask):
     template = Template("calculator", "{q}", "hash", source="the problem alone")
     environment = Calculator
 
-    def prompt_sets(self) -> dict[str, Iterator[PromptRow]]:
-        """Training and evaluation problems, disjoint by construction."""
-        options = self.options
-        return {
-            "train.jsonl": _rows("train", options.train_problems, options.seed),
-            "evaluation.jsonl": _rows("evaluation", options.evaluation_problems, options.seed),
-        }
-
     def lessons(self) -> Lessons:
         """Worked episodes, in some of which a call is wrong."""
         rng = random.Random(self.options.seed)
@@ -105,8 +93,3 @@ class Task(MathTask):
             is_open = token in "[#" or (is_open and token != "]")
             decisive.append(is_open and token.isdigit())
         return decisive
-
-
-def _rows(split: Split, count: int, seed: int) -> Iterator[PromptRow]:
-    for prompt in islice(problems(split, seed), count):
-        yield {"input": prompt, "label": answer(prompt), "datasource": "calculator"}

@@ -9,15 +9,11 @@ answer, and says 1 (right) or 0 (wrong).
 
 import random
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Any
 
 from pydantic import Field
 
-from openrlhf_ktae.tasks.arithmetic import MODULUS, answer, problems, work_out
-from openrlhf_ktae.tasks.math import Task as MathTask
-from openrlhf_ktae.tasks.prompt_set import PromptRow
-from openrlhf_ktae.tasks.splits import Split
+from openrlhf_ktae.tasks.arithmetic import MODULUS, ChainTask, problems, work_out
 from openrlhf_ktae.tasks.task import Lessons, MadeOptions
 from openrlhf_ktae.tasks.team import Said, Team
 from openrlhf_ktae.tasks.templates import Template
@@ -45,8 +41,8 @@ def checked(prompt: str, claimed: str) -> str:
     return f"{prompt}{claimed}?"
 
 
-class Task(MathTask):
-    """Chains of arithmetic, solved and checked; both agents' answers are verified by the math grader."""
+class Task(ChainTask):
+    """Chains of arithmetic, solved and checked; the evaluation asks the solver alone."""
 
     class Options(MadeOptions):
         """Checked arithmetic: its warm-up."""
@@ -59,14 +55,6 @@ class Task(MathTask):
 
     template = Template("checked_arithmetic", "{q}", "hash", source="the problem alone")
     team = SolverAndChecker
-
-    def prompt_sets(self) -> dict[str, Iterator[PromptRow]]:
-        """Training and evaluation problems, disjoint by construction; the evaluation asks the solver alone."""
-        options = self.options
-        return {
-            "train.jsonl": _rows("train", options.train_problems, options.seed),
-            "evaluation.jsonl": _rows("evaluation", options.evaluation_problems, options.seed),
-        }
 
     def lessons(self) -> Lessons:
         """Worked solutions with noise, every other one of a checker."""
@@ -82,8 +70,3 @@ class Task(MathTask):
             steps, _, result = written.rpartition("#")
             claimed = result if rng.random() < 0.5 else str(rng.randrange(MODULUS))
             yield checked(prompt, claimed), f"{steps}{result}?{claimed}#{int(claimed == result)}"
-
-
-def _rows(split: Split, count: int, seed: int) -> Iterator[PromptRow]:
-    for prompt in islice(problems(split, seed), count):
-        yield {"input": prompt, "label": answer(prompt), "datasource": "checked_arithmetic"}

@@ -57,6 +57,15 @@ def test_an_endless_comparison_is_killed_at_its_deadline_and_the_next_is_right(g
     assert grader.grade(boxed(r"1+\ln x"), r"\ln x+1").correct
 
 
+def test_an_error_in_the_calling_process_is_a_wrong_answer_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(answer: str, gold: str) -> bool:
+        raise IndexError
+
+    monkeypatch.setattr("openrlhf_ktae.reward.grading.compare_cheaply", fail)
+    verdict = Grader().grade(boxed("1"), "2")
+    assert (verdict.correct, verdict.reason) == (False, "error: IndexError")
+
+
 def test_waiting_for_a_core_is_not_comparing() -> None:
     grader = Grader(workers=1, deadline_seconds=0.6)
     grader.warm_up()
