@@ -1,4 +1,4 @@
-"""Long runs that are killed again and again, on request: a minute or so for each kill.
+"""Long runs that are killed again and again beside the same run without kills, on request: half a minute for each kill.
 
 OPENRLHF_KTAE_RANDOM_KILLS=20 python -m pytest -s tests/reliability/test_long_runs.py
 OPENRLHF_KTAE_SOAK_STEPS=400 python -m pytest -s tests/reliability/test_long_runs.py
@@ -10,12 +10,15 @@ import os
 import random
 import time
 from collections import defaultdict
+from contextlib import suppress
 from statistics import median
 
 import psutil
 import pytest
-from disturbed_run import DisturbedRun, kind
+from disturbed_run import SUPERVISOR, DisturbedRun, kind
 from tiny_run import PROCESSES, TinyRuns, numbers, of_run, start, steps, wait_until
+
+from openrlhf_ktae.checkpoints import checkpoint_folder, list_checkpoints
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(0)]  # 0: as long as it takes; every wait has a limit of its own
 
@@ -24,88 +27,105 @@ SEED = int(os.environ.get("OPENRLHF_KTAE_KILL_SEED", "0"))
 SOAK = int(os.environ.get("OPENRLHF_KTAE_SOAK_STEPS", "0"))
 AT_ONCE = int(os.environ.get("OPENRLHF_KTAE_RUNS_AT_ONCE", "0"))
 SETTINGS = ("run.deterministic_sampling=true", "run.max_restarts=1000", "ckpt.max_num=2", "algo.kl.target=0.1")
-UPDATES = "eval.steps=5"
+SECONDS = 400
+"""How long a busy machine may take to the next step."""
 
 
-def unbroken_and_disturbed(runs, steps_in_all, *settings):
-    """A finished run, and the same one that has just been started."""
-    settings = (*SETTINGS, UPDATES, f"eval.dataset={runs.folder / 'evaluation.jsonl'}", *settings)
-    line, unbroken = runs.command("unbroken", *settings)
-    output, _ = start(line).communicate(timeout=300 + 20 * steps_in_all)
-    assert steps(unbroken) == list(range(1, steps_in_all + 1)), output
-    return unbroken, DisturbedRun(*runs.command("disturbed", *settings))
+def unbroken_and_disturbed(runs, *settings):
+    """The same run twice, both just started."""
+    settings = (*SETTINGS, "eval.steps=5", f"eval.dataset={runs.folder / 'evaluation.jsonl'}", *settings)
+    return tuple(DisturbedRun(*runs.command(name, *settings)) for name in ("unbroken", "disturbed"))
 
 
-def members_of(run):
-    """The run's processes, as soon as it has some."""
-    wait_until(lambda: of_run(run.process), 60)
-    return of_run(run.process)
+def check_that_both_have_the_same_numbers(unbroken, disturbed):
+    for run in (disturbed, unbroken):
+        run.finish(1800)
+    assert not unbroken.restarts()
+    assert numbers(disturbed.folder) == numbers(unbroken.folder)
 
 
 @pytest.mark.skipif(not KILLS, reason="on request: OPENRLHF_KTAE_RANDOM_KILLS=20")
 def test_kills_at_random_moments_lose_no_checkpoint_leave_no_process_and_change_no_number(tmp_path_factory):
-    """Every third one while the run starts, the others in or between steps; any of the run's processes."""
+    """A third of them, at least, while the run starts, the others in or between steps; any of the run's processes."""
     rng = random.Random(SEED)
-    runs = TinyRuns(tmp_path_factory.mktemp("tiny"), steps=2 * KILLS + 2)
-    unbroken, run = unbroken_and_disturbed(runs, 2 * KILLS + 2, "ckpt.save_steps=1")
-    for number in range(KILLS):
-        seen = steps(run.folder)[-1:]
-        if number % 3 == 0:
+    runs = TinyRuns(tmp_path_factory.mktemp("tiny"), steps=4 * KILLS + 2)
+    unbroken, run = unbroken_and_disturbed(runs, "ckpt.save_steps=1")
+    while run.killed.total() < KILLS and not run.is_over():
+        if run.is_starting and run.killed.total() % 3 == 0:
             time.sleep(rng.uniform(0, 20))
         else:
-            wait_until(lambda: steps(run.folder)[-1:] > seen, 200)  # noqa: B023
+            seen = steps(run.folder)[-1:]
+            wait_until(lambda: steps(run.folder)[-1:] > seen or run.is_over(), SECONDS)  # noqa: B023
             time.sleep(rng.uniform(0, 2))
-        if run.folder.path.exists() and run.folder.read()["status"] == "finished":
-            break
-        run.kill(rng.choice(members_of(run)))
-    run.finish(600)
+        if not run.is_over():
+            run.kill_one(rng)
+            print(f"{run.killed.total()}. after step {run.folder.last_step()}: {dict(run.outcomes)}", flush=True)
+    check_that_both_have_the_same_numbers(unbroken, run)
     print(f"\n{run.killed.total()} kills: {dict(run.outcomes)}; {dict(run.killed)}")
     assert run.killed.total() >= 0.9 * KILLS
-    assert numbers(run.folder) == numbers(unbroken)
 
 
 @pytest.mark.skipif(not SOAK, reason="on request: OPENRLHF_KTAE_SOAK_STEPS=400")
 def test_a_soak_changes_no_number_and_lets_nothing_grow(tmp_path_factory):
-    """A process dies every 20 to 40 steps; between two kills no process gains memory, descriptors or threads."""
+    """A process dies every 20 to 40 steps. Nothing grows between two kills, nor in the same run without kills."""
     rng = random.Random(SEED)
     runs = TinyRuns(tmp_path_factory.mktemp("tiny"), steps=SOAK)
-    unbroken, run = unbroken_and_disturbed(runs, SOAK, "ckpt.save_steps=5")
-    growth, last = [], 0
+    unbroken, run = unbroken_and_disturbed(runs, "ckpt.save_steps=5")
+    in_one_go, supervisor, attempts = Sizes(), Sizes(), []
+    last = 0
     while last < SOAK - 20:
         until = min(last + rng.randint(20, 40), SOAK - 1)
-        sizes = defaultdict(list)
+        attempts.append(Sizes())
         while (seen := steps(run.folder)[-1:]) < [until]:
-            wait_until(lambda: steps(run.folder)[-1:] > seen, 200, run.process)
-            for process in of_run(run.process):
-                sizes[kind(process)].append(size_of(process))
-        growth.append({name: grown(found) for name, found in sizes.items() if name in PROCESSES})
-        assert len(run.whole_checkpoints()) <= 2
-        chosen = [process for process in of_run(run.process) if kind(process) in PROCESSES]
-        run.kill(rng.choice(chosen))
+            wait_until(lambda: steps(run.folder)[-1:] > seen, SECONDS, run.process)
+            attempts[-1].note(of_run(run.process))
+            supervisor.note([run.process])
+            in_one_go.note([unbroken.process, *of_run(unbroken.process)])
+            assert (
+                len(list_checkpoints(checkpoint_folder(run.folder))) <= 3
+            )  # the new one and two old ones for a moment
+        run.kill_one(rng, among=tuple(PROCESSES))
+        print(f"{run.killed.total()}. after step {until}: {dict(run.outcomes)}", flush=True)
         last = until
-    run.finish(600)
+    check_that_both_have_the_same_numbers(unbroken, run)
     print(f"\n{SOAK} steps, {run.killed.total()} kills: {dict(run.outcomes)}; {dict(run.killed)}")
+    assert len(run.whole_checkpoints()) == 2
+    between_kills = {}
     for name in PROCESSES:
-        of_kind = [attempt[name] for attempt in growth if name in attempt]
-        mib, descriptors, threads = (median(values) for values in zip(*of_kind, strict=True))
-        print(f"{name}: {mib:+.1f} MiB, {descriptors:+g} descriptors, {threads:+g} threads between two kills")
-        assert mib < 8 and descriptors <= 1 and threads <= 1, name
-    assert numbers(run.folder) == numbers(unbroken)
+        grown = [growth[name] for sizes in attempts if name in (growth := sizes.growth())]
+        between_kills[name] = [median(values) for values in zip(*grown, strict=True)]
+    for title, found in (
+        ("in one go", in_one_go.growth()),
+        ("between two kills", between_kills),
+        ("over all restarts", supervisor.growth()),
+    ):
+        for name, (mib, descriptors, threads) in found.items():
+            print(f"{title}: {name}: {mib:+.1f} MiB, {descriptors:+g} descriptors, {threads:+g} threads")
+            assert mib < 8 and descriptors <= 1 and threads <= 1, name
 
 
-def size_of(process):
-    """MiB of a process's own memory, its file descriptors and its threads."""
-    try:
-        return process.memory_full_info().uss / 2**20, process.num_fds(), process.num_threads()
-    except psutil.NoSuchProcess:
-        return None
+class Sizes:
+    """MiB of processes' own memory, their file descriptors and their threads, step by step."""
+
+    def __init__(self):
+        self._seen = defaultdict(list)
+
+    def note(self, processes):
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process = psutil.Process(process.pid)
+                if (name := kind(process)) in (*PROCESSES, SUPERVISOR):
+                    memory = process.memory_full_info().uss / 2**20
+                    self._seen[name].append((memory, process.num_fds(), process.num_threads()))
+
+    def growth(self):
+        """By kind, from the second to the last third of what was noted: the first third is warm-up."""
+        return {name: _growth(sizes) for name, sizes in self._seen.items()}
 
 
-def grown(sizes):
-    """From the second to the last third of the samples: the first third is warm-up."""
-    found = [size for size in sizes if size is not None]
-    third = max(1, len(found) // 3)
-    before, after = found[third : 2 * third] or found, found[-third:]
+def _growth(sizes):
+    third = max(1, len(sizes) // 3)
+    before, after = sizes[third : 2 * third] or sizes, sizes[-third:]
     return tuple(
         median(b) - median(a) for a, b in zip(zip(*before, strict=True), zip(*after, strict=True), strict=True)
     )

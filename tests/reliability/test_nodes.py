@@ -1,11 +1,10 @@
 """A node of a Ray cluster dies in the middle of a run. On request (OPENRLHF_KTAE_LONG_TESTS=1): some minutes."""
 
 import os
-import subprocess
 
 import pytest
 from ray_nodes import two_nodes
-from tiny_run import ROOT, TinyRuns, steps, wait_until
+from tiny_run import TinyRuns, start, steps, wait_until
 
 pytestmark = [
     pytest.mark.ray,
@@ -15,10 +14,8 @@ pytestmark = [
 
 
 def begin(line, nodes):
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")} | nodes.environment
-    return subprocess.Popen(
-        line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    outside = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    return start(line, outside | nodes.environment)
 
 
 def test_a_run_goes_on_with_a_node_that_replaces_a_dead_one_and_ends_clearly_without(tmp_path):

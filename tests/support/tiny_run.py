@@ -4,9 +4,11 @@ The reward is the parity of the response's characters: an untrained model is rig
 groups are mixed.
 """
 
+import atexit
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import psutil
@@ -75,9 +77,21 @@ class TinyRuns:
         return line, RunFolder(self.folder / "runs" / name / "latest")
 
 
-def start(line: list[str]) -> subprocess.Popen:
-    """Starts a command; its output, both streams, is read with ``communicate``."""
-    return subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def start(line: list[str], environment: dict[str, str] | None = None, output: Path | None = None) -> subprocess.Popen:
+    """Starts a command, which ends with pytest if nobody ends it before.
+
+    Both streams go to ``output``; without it they are read with ``communicate``, before they fill a pipe.
+    """
+    with output.open("ab") if output else nullcontext(subprocess.PIPE) as out:
+        process = subprocess.Popen(line, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, text=True, env=environment)
+    atexit.register(_end, process)
+    return process
+
+
+def _end(process: subprocess.Popen) -> None:
+    if process.poll() is None:
+        process.terminate()
+        process.communicate()
 
 
 def succeed(line: list[str]) -> str:
@@ -95,7 +109,7 @@ def wait_until(condition, seconds: float, process: subprocess.Popen | None = Non
         if ended or time.monotonic() > deadline:
             said = process.communicate()[0] if ended and process else ""
             raise AssertionError(f"not so after {seconds} s, or the process ended before: {said}")
-        time.sleep(0.05)
+        time.sleep(0.2)
 
 
 def numbers(folder: RunFolder) -> list[dict]:
@@ -124,19 +138,24 @@ def of_run(process: subprocess.Popen) -> list[psutil.Process]:
         children = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return []
-    launchers = [child.pid for child in children if "openrlhf_ktae.training.launch" in " ".join(child.cmdline())]
+    launchers = [child.pid for child in children if PROCESSES["launcher"] in command_line(child)]
     return [member for launcher in launchers for member in session_members(launcher)]
 
 
 def named(processes: list[psutil.Process], mark: str) -> psutil.Process:
     """The one whose command line or title holds ``mark``."""
     for process in processes:
-        try:
-            if mark in " ".join(process.cmdline()):
-                return process
-        except psutil.NoSuchProcess:
-            continue
+        if mark in command_line(process):
+            return process
     raise AssertionError(f"no {mark} among the run's processes")
+
+
+def command_line(process: psutil.Process) -> str:
+    """A process's command line or title; empty once it has ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def alive(processes: list[psutil.Process]) -> list[str]:

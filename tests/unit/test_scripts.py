@@ -44,10 +44,27 @@ def test_submitting_without_a_cluster_is_one_sentence():
 def test_an_audit_tells_findings_from_packages_that_nobody_looked_up(tmp_path, monkeypatch, packages, code, said):
     """pip-audit itself says "No known vulnerabilities found" where it could look nothing up."""
     found = json.dumps({"dependencies": packages})
-    answer = "echo no network; exit 1" if packages is None else f"echo '{found}' >\"$8\""
-    command = tmp_path / "pip-audit"
-    command.write_text(f"#!/bin/sh\n{answer}\n")
-    command.chmod(0o755)
-    monkeypatch.setenv("PIP_AUDIT", str(command))
+    answer = "echo no network >&2; exit 1" if packages is None else f"echo '{found}'"
+    monkeypatch.setenv("PIP_AUDIT", pip_audit(tmp_path, answer))
     done = run("audit.sh", "locked.txt")
     assert done.returncode == code and said in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("answer", [{"vulns": []}, {"skip_reason": "not found"}])
+def test_an_audit_asks_an_index_without_advisories_once(tmp_path, monkeypatch, answer):
+    nothing = json.dumps({"dependencies": [{"name": "known", "version": "1"} | answer]})
+    monkeypatch.setenv("PIP_AUDIT", pip_audit(tmp_path, f"touch {tmp_path}/asked", known=nothing))
+    done = run("audit.sh", "locked.txt")
+    assert done.returncode == 2 and "the package index gives no advisories" in done.stderr
+    assert not (tmp_path / "asked").exists()
+
+
+KNOWN = json.dumps({"dependencies": [{"vulns": [{"id": "CVE-0", "fix_versions": ["2"]}]}]})
+
+
+def pip_audit(folder, answer, known=KNOWN):
+    """A stand-in that knows the old package by which the script tries the index, and says ``answer`` for the lists."""
+    command = folder / "pip-audit"
+    command.write_text(f"#!/bin/sh\ncase ${{10}} in */known.txt) echo '{known}';; *) {answer};; esac >\"$8\"\n")
+    command.chmod(0o755)
+    return str(command)
