@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from openrlhf_ktae.processes import end_session
@@ -46,15 +47,27 @@ def supervise(folder: RunFolder, on_line: Callable[[dict[str, Any]], None]) -> i
             # Ctrl-C in the terminal reaches us alone: we end Ray in order.
             start_new_session=True,
         )
+        seen = None
         try:
             while process.poll() is None:
-                shown = _show_new(folder, shown, on_line)
+                # Ten thousand lines read five times a second would take most of a core.
+                if (state := _state(folder.metrics_file)) != seen:
+                    seen, shown = state, _show_new(folder, shown, on_line)
                 time.sleep(_POLL_SECONDS)
             _show_new(folder, shown, on_line)
         finally:
             with _unimpressed():
                 end_session(process)
     return process.returncode
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """Differs when a file is appended to or replaced."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_size
 
 
 def _show_new(folder: RunFolder, shown: int, on_line: Callable[[dict[str, Any]], None]) -> int:

@@ -144,6 +144,19 @@ check_wrong() {
     tr -s ' \n' ' ' <"$scratch/slurm-$job.out" | grep -q 'no multiple of train.batch_size 100' || fail "wrong recipe: no reason"
     rm -rf "runs/slurm-$job"
     say "ok: a wrong recipe ends FAILED with its reason"
+
+    local taken holder
+    taken=$(port)
+    python3 -c "import socket, time; s = socket.socket(); s.bind(('127.0.0.1', $taken)); s.listen(); time.sleep(600)" &
+    holder=$!
+    daemons+=($holder)
+    job=$(DASHBOARD_PORT=$taken submit scripts/train.sbatch "${tiny[@]}")
+    until_true 120 "the job did not end" over "$job"
+    kill $holder
+    is "$job" FAILED || fail "port taken: job is $(state "$job"), expected FAILED"
+    grep -q "Failed to bind to 127.0.0.1:$taken" "$scratch/slurm-$job.out" || fail "port taken: no reason"
+    until_true 60 "port taken: processes are left: $(left "$job")" gone "$job"
+    say "ok: where the dashboard's port is taken a job ends FAILED with its reason"
 }
 
 check_limit_and_cancel() {
