@@ -26,12 +26,14 @@ NEEDS = ("scores", "groups", "log_probs", "ref_log_probs", "rollout_log_probs", 
 class TermResult:
     """What a term made of a batch."""
 
-    advantages: Tensor
+    advantages: Tensor | None = None
     """(N, T)."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Numbers for metrics.jsonl; the term's name and a slash are put before a name that lacks them."""
     columns: Mapping[str, Tensor] = field(default_factory=dict)
     """(N, T) each, one value a token, for the rollout log and the report's token map."""
+    added: Tensor | None = None
+    """(N, T), in place of `advantages`: what the term adds to them. Costs one pass in place and no further array."""
 
 
 class AdvantageTerm(Plugin):
@@ -84,8 +86,12 @@ class Outcome:
     """By term."""
 
 
-def apply_terms(terms: Mapping[str, AdvantageTerm], batch: RolloutBatch, advantages: Tensor) -> Outcome:
+def apply_terms(
+    terms: Mapping[str, AdvantageTerm], batch: RolloutBatch, advantages: Tensor, in_place: bool = False
+) -> Outcome:
     """Applies ``terms`` in order to ``advantages`` (N, T).
+
+    in_place: whether ``advantages`` may be overwritten; else they stay what they are.
 
     Raises:
         ValueError: a term returns something else than finite (N, T) advantages, or a column that is not (N, T) or that
@@ -96,7 +102,6 @@ def apply_terms(terms: Mapping[str, AdvantageTerm], batch: RolloutBatch, advanta
         start = time.perf_counter()
         result = term.apply(batch, outcome.advantages)
         result = result if isinstance(result, TermResult) else TermResult(result)
-        checked = _checked(name, result.advantages, batch, outcome.advantages)
         for column, values in result.columns.items():
             if getattr(values, "shape", None) != batch.mask.shape:
                 raise ValueError(
@@ -105,13 +110,21 @@ def apply_terms(terms: Mapping[str, AdvantageTerm], batch: RolloutBatch, advanta
                 )
             if column in outcome.columns:
                 raise ValueError(f"advantage.terms: {name} gives a column {column!r}, and so does a term before it")
+        columns = outcome.columns | dict(result.columns)
+        if result.added is None:
+            after = _checked(name, result.advantages, batch, outcome.advantages)
+        else:
+            # A column may be the advantages before: the rollout log reads it later.
+            is_free = in_place and all(of.data_ptr() != outcome.advantages.data_ptr() for of in columns.values())
+            after = _sum(name, result, batch, outcome.advantages if is_free else outcome.advantages.clone())
+        in_place = True
         metrics = {
             key if key.startswith(f"{name}/") else f"{name}/{key}": value for key, value in result.metrics.items()
         }
         outcome = Outcome(
-            checked,
+            after,
             outcome.metrics | metrics,
-            outcome.columns | dict(result.columns),
+            columns,
             outcome.seconds | {name: time.perf_counter() - start},
         )
     return outcome
@@ -137,15 +150,46 @@ def refuse_length_penalties(args: Any, name: str) -> None:
 
 
 def _checked(name: str, found: Any, batch: RolloutBatch, before: Tensor) -> Tensor:
-    if getattr(found, "shape", None) != before.shape or not found.is_floating_point():
-        what = f"{found.dtype} of shape {tuple(found.shape)}" if hasattr(found, "shape") else type(found).__name__
-        raise ValueError(f"advantage.terms: {name} returned {what}, expected floats of shape {tuple(before.shape)}")
+    _check_shape(name, found, before)
     after = found.to(before.dtype).where(batch.mask, before)
     lowest, highest = after.aminmax() if after.numel() else (after.sum(), after.sum())  # NaN if one of them is
     if not (lowest.isfinite() and highest.isfinite()):
-        bad = (~after.isfinite()).nonzero()[0].tolist()
-        raise ValueError(
-            f"advantage.terms: {name} gives {after[tuple(bad)].item()} for token {bad[1]} of rollout {bad[0]} in step "
-            f"{batch.step}; the step was not trained on"
-        )
+        raise _not_finite(name, after, ~after.isfinite(), batch.step)
     return after
+
+
+def _sum(name: str, result: TermResult, batch: RolloutBatch, advantages: Tensor) -> Tensor:
+    """``advantages`` with what a term adds to them, in place."""
+    from openrlhf_ktae.advantage.estimator.values import with_numba
+
+    if result.advantages is not None:
+        raise ValueError(f"advantage.terms: {name} returned both `advantages` and `added`; return one of them")
+    _check_shape(name, result.added, advantages)
+    added: Any = result.added
+
+    def compiled() -> bool:
+        from openrlhf_ktae.advantage.estimator import rows
+
+        return rows.add(advantages, added, batch.mask) if rows.takes(advantages, added) else sum_with_torch()
+
+    def sum_with_torch() -> bool:
+        advantages.copy_((advantages + added).where(batch.mask, advantages))
+        return bool(advantages[batch.mask].isfinite().all())
+
+    if not with_numba(compiled, sum_with_torch):
+        raise _not_finite(name, advantages, ~advantages.isfinite() & batch.mask, batch.step)
+    return advantages
+
+
+def _check_shape(name: str, found: Any, before: Tensor) -> None:
+    if getattr(found, "shape", None) != before.shape or not found.is_floating_point():
+        what = f"{found.dtype} of shape {tuple(found.shape)}" if hasattr(found, "shape") else type(found).__name__
+        raise ValueError(f"advantage.terms: {name} returned {what}, expected floats of shape {tuple(before.shape)}")
+
+
+def _not_finite(name: str, after: Tensor, is_bad: Tensor, step: int) -> ValueError:
+    row, token = is_bad.nonzero()[0].tolist()
+    return ValueError(
+        f"advantage.terms: {name} gives {after[row, token].item()} for token {token} of rollout {row} in step {step}; "
+        "the step was not trained on"
+    )

@@ -87,7 +87,7 @@ class ExperienceMaker(RemoteExperienceMaker):
             remove_rounding_of_equal_rewards(experiences, self.args)
         samples = self.args.rollout.n_samples_per_prompt
         self.batch = gather(experiences, samples, self._entropies, self._special_token_ids, self.step, self._traces)
-        self.outcome = apply_terms(self.terms, self.batch, gather_advantages(experiences))
+        self.outcome = apply_terms(self.terms, self.batch, gather_advantages(experiences), in_place=True)
         if self.batch.entropies is not None:
             self.outcome.columns["entropy"] = self.batch.entropies
         if self.batch.segments is not None:
@@ -112,6 +112,9 @@ def remove_rounding_of_equal_rewards(experiences: list[Any], args: Any) -> None:
         normed = normed.clamp(*args.reward.clip_range)
     are_equal = groups.amax(-1, keepdim=True) == groups.amin(-1, keepdim=True)
     rounding = torch.where(are_equal, normed, 0.0).flatten()
+    if not rounding.any():
+        return
     for experience in experiences:
-        error = rounding[torch.tensor(experience.index)].unsqueeze(1)
-        experience.advantages = experience.advantages - error * experience.action_mask
+        errors = rounding[torch.tensor(experience.index)]
+        for row in errors.nonzero().flatten().tolist():
+            experience.advantages[row] -= errors[row] * experience.action_mask[row]

@@ -1,7 +1,7 @@
 """From OpenRLHF's experiences to one batch in sampling order, and back: once each a step.
 
 A response is often much shorter than the longest one of its step. What lies behind it is neither read nor written: the
-batch's memory comes zeroed, and pages that nobody touches take none.
+batch's memory comes zeroed.
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from openrlhf.trainer.ppo_utils.experience import Experience
 
 from openrlhf_ktae.advantage.batch import RolloutBatch
+from openrlhf_ktae.advantage.estimator.cpu_kernel import jit
 from openrlhf_ktae.advantage.segments import Trace, segments_of
 
 
@@ -30,8 +32,8 @@ def gather(
     traces: how each rollout was sampled, in sampling order.
     """
     places = _places(experiences)
-    index = list(chain.from_iterable(experience.index for experience in experiences))
-    order = sorted(range(len(index)), key=index.__getitem__)
+    index = np.concatenate([of_rows for of_rows, _ in places])
+    order = torch.from_numpy(np.argsort(index, kind="stable"))
 
     def whole(name: str) -> list[Any] | None:
         found = [getattr(experience, name) for experience in experiences]
@@ -41,15 +43,15 @@ def gather(
         return None if tensors is None else _in_order(places, tensors, torch.float32)
 
     def numbers(values: list[Any] | None) -> torch.Tensor | None:
-        return None if values is None else torch.cat([value.flatten().float() for value in values])[order]
+        return None if values is None else torch.cat([value.flatten() for value in values]).float()[order]
 
     def texts(name: str) -> list[str]:
         found = list(chain.from_iterable(getattr(experience, name) for experience in experiences))
-        return [str(found[row]) for row in order]
+        return [str(found[row]) for row in order.tolist()]
 
     log_probs, rewards, truncated = steps(whole("action_log_probs")), numbers(whole("rewards")), whole("truncated")
     assert log_probs is not None and rewards is not None  # OpenRLHF has computed with both
-    token_ids = _in_order(places, [e.sequences[:, 1:] for e in experiences], torch.int32)
+    token_ids = _in_order(places, [e.sequences for e in experiences], torch.int32, first=1)
     return RolloutBatch(
         token_ids=token_ids,
         mask=_in_order(places, [e.action_mask for e in experiences], torch.bool),
@@ -104,32 +106,41 @@ def gather_advantages(experiences: list[Experience]) -> torch.Tensor:
 def scatter_advantages(experiences: list[Experience], advantages: torch.Tensor) -> None:
     """Puts the rows of ``advantages`` (N, T) back into the experiences they came from, up to each rollout's end."""
     rows = advantages.numpy()
-    for experience, places in zip(experiences, _places(experiences), strict=True):
-        whole = experience.advantages.float()  # itself, where it is float32 already
-        target = whole.numpy()
-        for row, (place, length) in enumerate(places):
-            target[row, :length] = rows[place, :length]
+    for experience, (places, lengths) in zip(experiences, _places(experiences), strict=True):
+        whole = experience.advantages.float().contiguous()  # itself, where it is that already
+        _copy_rows(rows, places, 0, lengths, whole.numpy(), np.arange(len(places)))
         experience.advantages = whole.to(experience.advantages.dtype)
 
 
-Places = list[list[tuple[int, int]]]
-"""By experience, then by row: the rollout's place in the batch, and its positions (all its tokens but the first)."""
+Places = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
+"""By experience: its rollouts' places in the batch, and their positions (all their tokens but the first)."""
 
 
 def _places(experiences: list[Experience]) -> Places:
-    lengths = [(experience.total_length.flatten().long() - 1).tolist() for experience in experiences]
-    return [list(zip(e.index, of_rows, strict=True)) for e, of_rows in zip(experiences, lengths, strict=True)]
+    lengths = [experience.total_length.flatten().long().numpy() - 1 for experience in experiences]
+    return [(np.array(e.index, dtype=np.int64), of_rows) for e, of_rows in zip(experiences, lengths, strict=True)]
 
 
-def _in_order(places: Places, tensors: Sequence[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
-    """A (B_i, T_i) tensor of each experience as one (N, max T_i) tensor in sampling order, right-padded with 0."""
+def _in_order(places: Places, tensors: Sequence[torch.Tensor], dtype: torch.dtype, first: int = 0) -> torch.Tensor:
+    """A (B_i, first + T_i) tensor of each experience, from position ``first`` on, as one (N, max T_i) tensor in
+    sampling order, right-padded with 0."""
     # Not torch.zeros, which writes its zeros.
-    rows = np.zeros((sum(map(len, places)), max(tensor.size(1) for tensor in tensors)), dtype=_NUMPY[dtype])
-    for of_rows, tensor in zip(places, tensors, strict=True):
-        source = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
-        for row, (place, length) in enumerate(of_rows):
-            rows[place, :length] = source[row, :length]
+    shape = sum(len(of_rows) for of_rows, _ in places), max(tensor.size(1) for tensor in tensors) - first
+    rows = np.zeros(shape, dtype=_NUMPY[dtype])
+    for (of_rows, lengths), tensor in zip(places, tensors, strict=True):
+        source = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).contiguous()
+        _copy_rows(source.numpy(), np.arange(len(of_rows)), first, lengths, rows, of_rows)
     return torch.from_numpy(rows)
+
+
+@jit
+def _copy_rows(source: Any, from_rows: Any, first: Any, lengths: Any, target: Any, to_rows: Any) -> None:
+    """Copies ``lengths[i]`` numbers, from position ``first`` of row ``from_rows[i]``, to row ``to_rows[i]``."""
+    for row in range(len(lengths)):
+        end = lengths[row]
+        of, to = source[from_rows[row], first : first + end], target[to_rows[row], :end]
+        for position in range(end):
+            to[position] = of[position]
 
 
 _NUMPY = {torch.int32: np.int32, torch.bool: np.bool_, torch.float32: np.float32}

@@ -19,10 +19,10 @@ import torch
 from openrlhf.utils.logging_utils import init_logger
 
 from openrlhf_ktae.advantage.batch import RolloutBatch
+from openrlhf_ktae.advantage.estimator.rows import ends
 from openrlhf_ktae.advantage.term import AdvantageTerm, Outcome
 from openrlhf_ktae.files import replacing
 from openrlhf_ktae.run_folder import VOCABULARY_FILE, read_vocabulary
-from openrlhf_ktae.training.step_metrics import ends
 
 logger = init_logger(__name__)
 

@@ -3,6 +3,7 @@
 import torch
 
 from openrlhf_ktae.advantage.batch import RolloutBatch
+from openrlhf_ktae.advantage.estimator.rows import ends
 
 _GRADER_METRICS = {
     "formatted": "reward/formatted_frac",
@@ -27,7 +28,8 @@ def step_metrics(batch: RolloutBatch) -> dict[str, float]:
     if batch.scores is None:
         return metrics
     correct = batch.scores > 0
-    lengths = spans(batch.mask).float()
+    first, last = ends(batch.mask)
+    lengths = torch.from_numpy(last - first).float()
     per_group = correct.view(-1, batch.samples_per_prompt).float().mean(1)
     return metrics | {
         "rollout/accuracy": correct.float().mean().item(),
@@ -36,18 +38,3 @@ def step_metrics(batch: RolloutBatch) -> dict[str, float]:
         "rollout/groups_all_correct_frac": (per_group == 1).float().mean().item(),
         "rollout/groups_all_wrong_frac": (per_group == 0).float().mean().item(),
     }
-
-
-def spans(mask: torch.Tensor) -> torch.Tensor:
-    """(N,) tokens from the first to the last generated one of each row of ``mask`` (N, T); 0 for a row without."""
-    first, last = ends(mask)
-    return last - first
-
-
-def ends(mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(N,) positions of the first generated token and of the one behind the last; 0 and 0 for a row without any."""
-    marks = mask.to(torch.uint8)
-    has_tokens = mask.any(1)
-    first = marks.argmax(1) * has_tokens
-    last = (mask.size(1) - marks.flip(1).argmax(1)) * has_tokens
-    return first, last

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from openrlhf_ktae.advantage import KtaeConfig, batch_diagnostics, key_token_values, token_statistics, top_tokens
+from openrlhf_ktae.advantage.estimator.rows import ends
 
 IDS = torch.tensor([[1, 1, 3, 9], [1, 3, 9, 9], [2, 3, 3, 9], [3, 2, 9, 9], [5, 5, 9, 9]])
 MASK = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 0, 0], [1, 1, 0, 0]])
@@ -104,9 +105,21 @@ def test_diagnostics_of_no_tokens_are_nan_and_never_an_error():
     assert all(math.isnan(value) for value in found.values())
 
 
-def test_diagnostics_of_blocks_of_rows_add_up(monkeypatch):
-    values = torch.rand(50, 7) * 2 - 1
-    batch = (torch.rand(50, 7) < 0.6, torch.rand(50) < 0.5, torch.arange(50) // 5)
-    whole = batch_diagnostics(values, *batch)
+@pytest.mark.parametrize("columns", [7, 600])
+def test_diagnostics_of_blocks_of_rows_and_in_one_compiled_pass_are_the_same(monkeypatch, columns):
+    values = torch.rand(50, columns) * 2 - 1
+    mask = (torch.rand(50, columns) < 0.6) & (torch.arange(columns) < torch.randint(0, columns + 1, (50, 1)))
+    batch = (mask, torch.rand(50) < 0.5, torch.arange(50) // 5)
+    compiled = batch_diagnostics(values, *batch)
+    in_torch = batch_diagnostics(values.T.contiguous().T, *batch)
     monkeypatch.setattr("openrlhf_ktae.advantage.estimator.diagnostics._BLOCK_POSITIONS", 20)
-    assert batch_diagnostics(values, *batch) == pytest.approx(whole, abs=1e-12)
+    of_blocks = batch_diagnostics(values.T.contiguous().T, *batch)
+    assert compiled == pytest.approx(in_torch, abs=1e-12) and of_blocks == pytest.approx(in_torch, abs=1e-12)
+
+
+def test_the_ends_of_a_row_are_those_of_its_mask():
+    mask = torch.zeros(6, 600, dtype=torch.bool)
+    mask[1, 0] = mask[2, 599] = mask[3, 10:300] = mask[5, 255:345] = True
+    mask[4, [7, 256, 511]] = True
+    first, last = ends(mask)
+    assert first.tolist() == [0, 0, 599, 10, 7, 255] and last.tolist() == [0, 1, 600, 300, 512, 345]

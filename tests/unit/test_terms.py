@@ -124,6 +124,11 @@ def test_a_term_that_cannot_work_is_refused_with_the_recipe(tmp_path, monkeypatc
         (lambda self, batch, a: a.long(), r"my returned torch\.int64"),
         (lambda self, batch, a: None, r"my returned NoneType"),
         (lambda self, batch, a: TermResult(a, columns={"c": a[:1]}), r"my gives a column 'c' of shape \(1, 3\)"),
+        (lambda self, batch, a: TermResult(), r"my returned NoneType"),
+        (lambda self, batch, a: TermResult(a, added=a), r"my returned both `advantages` and `added`; return one"),
+        (lambda self, batch, a: TermResult(added=a[:1]), r"my returned torch\.float32 of shape \(1, 3\)"),
+        (lambda self, batch, a: TermResult(added=a / 0), r"my gives inf for token 0 of rollout 0 in step 7"),
+        (lambda self, batch, a: TermResult(added=a.double() / 0), r"my gives inf for token 0 of rollout 0 in step 7"),
     ],
 )
 def test_what_a_term_may_not_return(apply, said):
@@ -145,9 +150,35 @@ def test_terms_follow_each_other_and_leave_masked_positions_alone():
     assert first.tolist() == [[3, 3, 9], [3, 3, 3]] and second.tolist() == [[4, 4, 9], [4, 4, 4]]
 
 
-def test_a_masked_position_may_hold_anything():
-    nan = term(lambda self, batch, a: torch.where(batch.mask, a, float("nan")))
-    assert apply_terms({"nan": nan}, batch(), torch.ones(2, 3)).advantages.isfinite().all()
+def nan_where_masked(batch, values):
+    return torch.where(batch.mask, values, float("nan"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "apply",
+    [
+        lambda self, batch, a: nan_where_masked(batch, a + 1),
+        lambda self, batch, a: TermResult(added=nan_where_masked(batch, torch.ones_like(a))),
+    ],
+    ids=["advantages", "added"],
+)
+def test_a_masked_position_may_hold_anything(apply, dtype):
+    before = torch.ones(2, 3, dtype=dtype)
+    after = apply_terms({"nan": term(apply)}, batch(), before).advantages
+    assert after.tolist() == [[2, 2, 1], [2, 2, 2]] and after.dtype == dtype
+    assert before.tolist() == [[1, 1, 1], [1, 1, 1]]
+
+
+def test_what_is_added_changes_no_tensor_but_one_given_away_for_it():
+    add = term(lambda self, batch, a: TermResult(added=torch.ones_like(a)))
+    keep = term(lambda self, batch, a: TermResult(added=torch.ones_like(a), columns={"before": a}))
+    before = torch.ones(2, 3)
+    outcome = apply_terms({"keep": keep, "add": add}, batch(), before, in_place=True)
+    # The log reads the column later.
+    assert outcome.columns["before"].tolist() == [[1, 1, 1], [1, 1, 1]]
+    assert outcome.advantages.tolist() == [[3, 3, 1], [3, 3, 3]]
+    assert apply_terms({"add": add}, batch(), before, in_place=True).advantages is before
 
 
 def test_correctness_needs_scores_of_0_and_1():

@@ -30,25 +30,26 @@ _WIDTH = 8
 _TOKEN, _ROW, _ROLLOUTS, _OCCURRENCES = 0, 1, 2, 4
 
 
-def jit(function: Callable) -> Any:
+def jit(function: Callable, **options: Any) -> Any:
     try:
-        return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+        return numba.njit(nogil=True, cache=True, error_model="numpy", **options)(function)
     except RuntimeError:  # no folder to cache in: neither beside this file, nor the user's, nor NUMBA_CACHE_DIR
-        return numba.njit(nogil=True, error_model="numpy")(function)
+        return numba.njit(nogil=True, error_model="numpy", **options)(function)
 
 
 @jit
-def _row_length(mask, base, columns):
-    """Positions up to the last one under the mask; 32 at a time, because responses are often much shorter."""
-    length = columns
-    while length >= 32:
+def row_length(mask):
+    """Positions of a row up to the last one under the mask; 256 at a time, because responses are often much shorter."""
+    length = len(mask)
+    while length >= 256:
         found = np.uint8(0)
-        for back in range(32):
-            found |= mask[base + length - 32 + back]
+        last = mask[length - 256 : length]
+        for position in range(256):
+            found |= last[position]
         if found != 0:
             break
-        length -= 32
-    while length > 0 and mask[base + length - 1] == 0:
+        length -= 256
+    while length > 0 and mask[length - 1] == 0:
         length -= 1
     return length
 
@@ -101,7 +102,7 @@ def _fill_groups(
     ids, ids_stride, mask, mask_stride, columns, rows, starts, is_correct, strength, cohens_h, offset, n_wrong, ignored,
     gamma, scale, k1, b0, eps, smoothing, lengths, slot_bits, values, first, last, slot_of, slots, slot_value, memo,
 ):  # fmt: skip
-    """Write `values` (flat float32, and `slot_bits`, the same memory as uint32) for the groups first to last - 1.
+    """Write `values` (flat float32, all 0; `slot_bits`: the same memory as uint32) for the groups first to last - 1.
 
     Returns (groups done up to here, 0), or (group, id) at an id that does not fit `slot_of`.
     Indices are unsigned where it matters: numba then drops its test for negative ones.
@@ -114,7 +115,7 @@ def _fill_groups(
             row = rows[place]
             side = np.uint64(1 if is_correct[row] else 0)
             base, mask_base, ids_base = row * columns, row * mask_stride, row * ids_stride
-            lengths[row] = length = _row_length(mask, mask_base, columns)
+            lengths[row] = length = row_length(mask[mask_base : mask_base + columns])
             tokens = 0
             for column in range(length):
                 if mask[mask_base + column] == 0:
@@ -142,7 +143,6 @@ def _fill_groups(
                 tokens += 1
                 # The value is not known yet: the position keeps its slot until the group is counted.
                 slot_bits[base + column] = slot
-            values[base + length : base + columns] = 0.0
             totals_correct += tokens * np.int64(side)
             totals_wrong += tokens * (1 - np.int64(side))
 
@@ -184,7 +184,8 @@ def numba_values(batch: Batch, tables: StrengthTables, config: KtaeConfig, threa
     Raises one of COMPILE_ERRORS before anything is computed if numba cannot compile here.
     """
     count, columns = batch.token_ids.shape
-    result = torch.empty(count, columns, dtype=torch.float32)
+    # Not torch.zeros: NumPy's come as zeros in large pages, and what lies behind a row's end is never written.
+    result = torch.from_numpy(np.zeros((count, columns), dtype=np.float32))
     groups = len(batch.group_ids)
     if result.numel() == 0:
         return result

@@ -1,10 +1,14 @@
 """What a batch's key-token values look like, as the numbers that become the `ktae/*` metrics."""
 
+import importlib
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from openrlhf_ktae.advantage.estimator.inputs import check_mask, check_rollouts
+from openrlhf_ktae.advantage.estimator.values import with_numba
 from openrlhf_ktae.config import KEY_TOKEN_SHARE
 
 SATURATED_SHARE = 0.99
@@ -34,19 +38,7 @@ def batch_diagnostics(
         raise ValueError(f"values: shape {tuple(values.shape)}, expected (N, T)")
     mask = check_mask(mask, "values", values)
     rollouts = check_rollouts(correct, group, len(values))
-    # Columns: tokens, key tokens, saturated tokens, sum of K, sum of |K|.
-    per_row = torch.zeros(len(values), 5, dtype=torch.float64, device=values.device)
-    block = max(1, _BLOCK_POSITIONS // max(1, values.shape[1]))
-    for first in range(0, len(values), block):
-        part = torch.where(mask[first : first + block], values[first : first + block].float(), 0.0)
-        size = part.abs()
-        sums = per_row[first : first + block]
-        sums[:, 0] = mask[first : first + block].sum(dim=1)
-        sums[:, 1] = (size > KEY_TOKEN_SHARE * scale).sum(dim=1)
-        sums[:, 2] = (size > SATURATED_SHARE * scale).sum(dim=1)
-        sums[:, 3] = part.sum(dim=1, dtype=torch.float64)
-        sums[:, 4] = size.sum(dim=1, dtype=torch.float64)
-    sums = per_row.cpu().numpy()
+    sums = _sums(values, mask, KEY_TOKEN_SHARE * scale, SATURATED_SHARE * scale)
     tokens, key_tokens, saturated, _, size = sums.sum(axis=0).tolist()
     tokens_correct, _, _, value_correct, size_correct = sums[rollouts.correct].sum(axis=0).tolist()
     tokens_wrong, _, _, value_wrong, size_wrong = sums[~rollouts.correct].sum(axis=0).tolist()
@@ -61,6 +53,30 @@ def batch_diagnostics(
         "ktae/saturated_frac": _share(saturated, tokens),
         "ktae/degenerate_group_frac": _share(degenerate, float(len(rollouts.group_ids))),
     }
+
+
+def _sums(values: torch.Tensor, mask: torch.Tensor, key: float, saturated: float) -> NDArray[np.float64]:
+    """(N, 5) of each row: tokens, key tokens, saturated tokens, sum of K, sum of |K|."""
+
+    def compiled() -> NDArray[np.float64]:
+        rows = importlib.import_module("openrlhf_ktae.advantage.estimator.rows")
+        return rows.sums(values, mask, key, saturated) if rows.takes(values) else sums_with_torch()
+
+    def sums_with_torch() -> NDArray[np.float64]:
+        per_row = torch.zeros(len(values), 5, dtype=torch.float64, device=values.device)
+        block = max(1, _BLOCK_POSITIONS // max(1, values.shape[1]))
+        for first in range(0, len(values), block):
+            part = torch.where(mask[first : first + block], values[first : first + block].float(), 0.0)
+            size = part.abs()
+            sums = per_row[first : first + block]
+            sums[:, 0] = mask[first : first + block].sum(dim=1)
+            sums[:, 1] = (size > key).sum(dim=1)
+            sums[:, 2] = (size > saturated).sum(dim=1)
+            sums[:, 3] = part.sum(dim=1, dtype=torch.float64)
+            sums[:, 4] = size.sum(dim=1, dtype=torch.float64)
+        return per_row.cpu().numpy()
+
+    return with_numba(compiled, sums_with_torch)
 
 
 def _share(part: float, whole: float) -> float:

@@ -2,16 +2,18 @@
 
 import importlib
 import warnings
+from collections.abc import Callable
 from types import ModuleType
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 
-from openrlhf_ktae.advantage.estimator.inputs import DEFAULT_CONFIG, Batch, StrengthTables, check_batch, strength_tables
+from openrlhf_ktae.advantage.estimator.inputs import DEFAULT_CONFIG, check_batch, strength_tables
 from openrlhf_ktae.advantage.estimator.options import KtaeConfig
 from openrlhf_ktae.advantage.estimator.torch_kernel import torch_values
 
 Backend = Literal["auto", "numba", "torch"]
+Found = TypeVar("Found")
 
 _numba_works = True  # until a first attempt fails; then one warning, and torch for the rest of the process
 
@@ -54,7 +56,10 @@ def key_token_values(
         return torch_values(batch, tables, config)
     if backend == "numba":
         return _numba_kernel().numba_values(batch, tables, config, threads)
-    return _values_on_cpu(batch, tables, config, threads)
+    return with_numba(
+        lambda: _numba_kernel().numba_values(batch, tables, config, threads),
+        lambda: torch_values(batch, tables, config),
+    )
 
 
 def _numba_kernel() -> ModuleType:
@@ -62,7 +67,8 @@ def _numba_kernel() -> ModuleType:
     return importlib.import_module("openrlhf_ktae.advantage.estimator.cpu_kernel")
 
 
-def _values_on_cpu(batch: Batch, tables: StrengthTables, config: KtaeConfig, threads: int | None) -> torch.Tensor:
+def with_numba(compiled: Callable[[], Found], otherwise: Callable[[], Found]) -> Found:
+    """``compiled()``, and ``otherwise()`` where numba is missing or cannot compile: then with a warning, once."""
     global _numba_works
     if _numba_works:
         try:
@@ -71,7 +77,7 @@ def _values_on_cpu(batch: Batch, tables: StrengthTables, config: KtaeConfig, thr
             cause: Exception = error
         else:
             try:
-                return kernel.numba_values(batch, tables, config, threads)
+                return compiled()
             except kernel.COMPILE_ERRORS as error:
                 cause = error
         _numba_works = False
@@ -81,4 +87,4 @@ def _values_on_cpu(batch: Batch, tables: StrengthTables, config: KtaeConfig, thr
             RuntimeWarning,
             stacklevel=3,
         )
-    return torch_values(batch, tables, config)
+    return otherwise()

@@ -37,7 +37,7 @@ class Term(AdvantageTerm):
 
         values = key_token_values(batch.token_ids, batch.mask, batch.correct, batch.group, self._config(batch))
         metrics = batch_diagnostics(values, batch.mask, batch.correct, batch.group, self.options.scale)
-        return TermResult(advantages + values.to(advantages.dtype), metrics, {"key_token_value": values})
+        return TermResult(None, metrics, {"key_token_value": values}, added=values)
 
     def token_table(self, batch: RolloutBatch) -> Mapping[str, Any]:
         """The counts and tests behind the values."""
