@@ -13,6 +13,7 @@ from openrlhf_ktae.training import returns
 from openrlhf_ktae.training.options import TrainingOptions
 from openrlhf_ktae.training.packing import packed
 from openrlhf_ktae.training.rollout_batch import gather, gather_advantages, scatter_advantages, traces_of
+from openrlhf_ktae.training.work_arrays import WorkArrays
 
 
 def require_rewards(experiences: list[Experience], and_scores: bool = False) -> None:
@@ -44,6 +45,7 @@ class ExperienceMaker(RemoteExperienceMaker):
         self._special_token_ids = tuple(sorted(token_id for token_id in special if token_id is not None))
         self._traces: list[Trace] | None = None
         self._entropies: tuple[torch.Tensor, ...] | None = None
+        self._memory = WorkArrays()
         self.step = 0
         """Number of the step whose rollouts come next; the trainer counts."""
         self.batch: RolloutBatch | None = None
@@ -86,8 +88,12 @@ class ExperienceMaker(RemoteExperienceMaker):
         if self.advantage_estimator == "group_norm":
             remove_rounding_of_equal_rewards(experiences, self.args)
         samples = self.args.rollout.n_samples_per_prompt
-        self.batch = gather(experiences, samples, self._entropies, self._special_token_ids, self.step, self._traces)
-        self.outcome = apply_terms(self.terms, self.batch, gather_advantages(experiences), in_place=True)
+        self.batch = gather(
+            experiences, samples, self._entropies, self._special_token_ids, self.step, self._traces, self._memory
+        )
+        advantages = gather_advantages(experiences, self._memory)
+        self._memory.drop_free()
+        self.outcome = apply_terms(self.terms, self.batch, advantages, in_place=True)
         if self.batch.entropies is not None:
             self.outcome.columns["entropy"] = self.batch.entropies
         if self.batch.segments is not None:

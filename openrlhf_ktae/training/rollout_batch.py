@@ -1,7 +1,7 @@
 """From OpenRLHF's experiences to one batch in sampling order, and back: once each a step.
 
 A response is often much shorter than the longest one of its step. What lies behind it is neither read nor written: the
-batch's memory comes zeroed.
+batch's memory comes zeroed (`work_arrays`).
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf_ktae.advantage.batch import RolloutBatch
 from openrlhf_ktae.advantage.estimator.cpu_kernel import jit
 from openrlhf_ktae.advantage.segments import Trace, segments_of
+from openrlhf_ktae.training.work_arrays import WorkArrays
 
 
 def gather(
@@ -25,13 +26,15 @@ def gather(
     special_token_ids: tuple[int, ...] = (),
     step: int = 0,
     traces: Sequence[Trace] | None = None,
+    memory: WorkArrays | None = None,
 ) -> RolloutBatch:
     """The batch of a step. With dynamic batches a group is spread over several experiences of different paddings.
 
     entropies: one (B, T - 1) tensor per experience.
     traces: how each rollout was sampled, in sampling order.
+    memory: where the batch's (N, T) tensors are; None: in memory of their own.
     """
-    places = _places(experiences)
+    places, memory = _places(experiences), memory or WorkArrays()
     index = np.concatenate([of_rows for of_rows, _ in places])
     order = torch.from_numpy(np.argsort(index, kind="stable"))
 
@@ -40,7 +43,7 @@ def gather(
         return None if any(values is None for values in found) else found
 
     def steps(tensors: Sequence[torch.Tensor] | None) -> torch.Tensor | None:
-        return None if tensors is None else _in_order(places, tensors, torch.float32)
+        return None if tensors is None else _in_order(memory, places, tensors, np.float32)
 
     def numbers(values: list[Any] | None) -> torch.Tensor | None:
         return None if values is None else torch.cat([value.flatten() for value in values]).float()[order]
@@ -51,10 +54,10 @@ def gather(
 
     log_probs, rewards, truncated = steps(whole("action_log_probs")), numbers(whole("rewards")), whole("truncated")
     assert log_probs is not None and rewards is not None  # OpenRLHF has computed with both
-    token_ids = _in_order(places, [e.sequences for e in experiences], torch.int32, first=1)
+    token_ids = _in_order(memory, places, [e.sequences for e in experiences], np.int32, first=1)
     return RolloutBatch(
         token_ids=token_ids,
-        mask=_in_order(places, [e.action_mask for e in experiences], torch.bool),
+        mask=_in_order(memory, places, [e.action_mask for e in experiences], np.bool_),
         group=torch.arange(len(index)) // samples_per_prompt,
         rewards=rewards,
         log_probs=log_probs,
@@ -98,9 +101,9 @@ def traces_of(rollouts: Sequence[Experience], is_needed: bool) -> list[Trace] | 
     return None if missing else traces
 
 
-def gather_advantages(experiences: list[Experience]) -> torch.Tensor:
+def gather_advantages(experiences: list[Experience], memory: WorkArrays) -> torch.Tensor:
     """OpenRLHF's advantages (N, T), rows as in the batch."""
-    return _in_order(_places(experiences), [experience.advantages for experience in experiences], torch.float32)
+    return _in_order(memory, _places(experiences), [experience.advantages for experience in experiences], np.float32)
 
 
 def scatter_advantages(experiences: list[Experience], advantages: torch.Tensor) -> None:
@@ -117,16 +120,20 @@ Places = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
 
 def _places(experiences: list[Experience]) -> Places:
-    lengths = [experience.total_length.flatten().long().numpy() - 1 for experience in experiences]
-    return [(np.array(e.index, dtype=np.int64), of_rows) for e, of_rows in zip(experiences, lengths, strict=True)]
+    lengths = torch.cat([experience.total_length.flatten() for experience in experiences]).long().numpy() - 1
+    of_experiences = np.split(lengths, np.cumsum([len(experience.index) for experience in experiences])[:-1])
+    return [(np.array(e.index, dtype=np.int64), rows) for e, rows in zip(experiences, of_experiences, strict=True)]
 
 
-def _in_order(places: Places, tensors: Sequence[torch.Tensor], dtype: torch.dtype, first: int = 0) -> torch.Tensor:
+def _in_order(
+    memory: WorkArrays, places: Places, tensors: Sequence[torch.Tensor], dtype: Any, first: int = 0
+) -> torch.Tensor:
     """A (B_i, first + T_i) tensor of each experience, from position ``first`` on, as one (N, max T_i) tensor in
     sampling order, right-padded with 0."""
-    # Not torch.zeros, which writes its zeros.
-    shape = sum(len(of_rows) for of_rows, _ in places), max(tensor.size(1) for tensor in tensors) - first
-    rows = np.zeros(shape, dtype=_NUMPY[dtype])
+    index, lengths = (np.concatenate(parts) for parts in zip(*places, strict=True))
+    in_order = np.empty_like(lengths)
+    in_order[index] = lengths
+    rows = memory.zeros(in_order, max(tensor.size(1) for tensor in tensors) - first, dtype)
     for (of_rows, lengths), tensor in zip(places, tensors, strict=True):
         source = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).contiguous()
         _copy_rows(source.numpy(), np.arange(len(of_rows)), first, lengths, rows, of_rows)
@@ -141,9 +148,6 @@ def _copy_rows(source: Any, from_rows: Any, first: Any, lengths: Any, target: An
         of, to = source[from_rows[row], first : first + end], target[to_rows[row], :end]
         for position in range(end):
             to[position] = of[position]
-
-
-_NUMPY = {torch.int32: np.int32, torch.bool: np.bool_, torch.float32: np.float32}
 
 
 def _is_column(value: object, rows: int) -> bool:

@@ -6,6 +6,7 @@ ours in their places. The engines' responses lie in the object store before the 
 
 import json
 import os
+import statistics
 import sys
 import tempfile
 import threading
@@ -39,7 +40,7 @@ from openrlhf_ktae.openrlhf_options import check, to_argv  # noqa: E402
 from openrlhf_ktae.recipe import resolve  # noqa: E402
 from openrlhf_ktae.training.options import TrainingOptions  # noqa: E402
 from openrlhf_ktae.training.samples_generator import Generator  # noqa: E402
-from openrlhf_ktae.training.trainer import _Training  # noqa: E402
+from openrlhf_ktae.training.trainer import Training  # noqa: E402
 
 AROUND, KERNEL = "KTAE: what is around the estimator", "KTAE: the estimator"
 RECIPE = ROOT / "recipes" / "grpo_ktae_qwen2.5_math_7b"
@@ -50,7 +51,7 @@ class _OpenRLHF(ppo_trainer.BasePPOTrainer):
     """OpenRLHF's trainer, without the data sets that its subclass reads."""
 
 
-class _Ours(_Training, _OpenRLHF):
+class _Ours(Training, _OpenRLHF):
     """What stands in its place."""
 
 
@@ -118,7 +119,7 @@ class TrainerProcess:
         self._args.actor.num_nodes, self._args.actor.num_gpus_per_node = 1, len(workers)
         self._folder = Path(tempfile.mkdtemp())
         strategy, words = SimpleNamespace(args=self._args), stand_ins.Words()
-        run = config.run.model_copy(update={"rollout_log_steps": 2})  # step 1 warms up, the next are not logged, logged
+        run = config.run.model_copy(update={"rollout_log_steps": 2})  # even steps are logged, and the first one
         sections = {name: options.model_dump() for name, options in config.sections.items()}
         options = {"options": TrainingOptions(str(self._folder), run, sections)} if ours else {}
         engines = [stand_ins.Engine(responses)]
@@ -164,22 +165,33 @@ class TrainerProcess:
         return sum(path.stat().st_size for path in self._folder.glob(f"rollouts/{newest}*"))
 
 
-def _table(openrlhf: dict[str, Any], ours: dict[str, Any], logged: dict[str, Any]) -> Table:
+def _median(steps: list[dict[str, Any]]) -> dict[str, Any]:
+    """Each figure's median over steps; the most of their memory."""
+    return {
+        "seconds": statistics.median(step["seconds"] for step in steps),
+        "parts": {part: statistics.median(step["parts"][part] for step in steps) for part in steps[0]["parts"]},
+        "peak_bytes": max(step["peak_bytes"] for step in steps),
+    }
+
+
+def _table(columns: dict[str, dict[str, Any]]) -> Table:
     table = Table("part", title="seconds of the trainer process")
-    for column in ("OpenRLHF", "ours", "ours, logged step"):
-        table.add_column(column, justify="right")
-    for part in logged["parts"]:
-        found = [side["parts"].get(part) for side in (openrlhf, ours, logged)]
-        table.add_row(part, *("-" if seconds is None else f"{seconds:.2f}" for seconds in found))
+    for name in columns:
+        table.add_column(name, justify="right")
+    steps = columns.values()
+    for part in columns["ours, logged"]["parts"]:
+        found = [step["parts"].get(part) for step in steps]
+        table.add_row(part, *("-" if seconds is None else f"{seconds:.3f}" for seconds in found))
     table.add_section()
-    table.add_row("whole step", *(f"{side['seconds']:.2f}" for side in (openrlhf, ours, logged)))
-    table.add_row("most memory, GiB", *(f"{side['peak_bytes'] / 2**30:.2f}" for side in (openrlhf, ours, logged)))
+    table.add_row("whole step", *(f"{step['seconds']:.2f}" for step in steps))
+    table.add_row("most memory, GiB", *(f"{step['peak_bytes'] / 2**30:.2f}" for step in steps))
     return table
 
 
 def main(
     prompts: Annotated[int, typer.Option(help="Prompts of a step; the paper's batch has 1024.", min=1)] = 128,
     workers: Annotated[int, typer.Option(help="Policy workers that the batch is sent to.", min=1)] = 2,
+    repeats: Annotated[int, typer.Option(help="Steps of which the median counts, logged ones as many.", min=1)] = 3,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
 ) -> None:
     """Time a step of the trainer process at the settings of the published 7 B recipe, 16 rollouts a prompt."""
@@ -189,31 +201,43 @@ def main(
         log_to_driver=False, runtime_env={"worker_process_setup_hook": "openrlhf_ktae.training.cpu.install"},
     )  # fmt: skip
     policy = [ray.remote(stand_ins.PolicyWorker).remote() for _ in range(workers)]
-    sides = {}
-    for ours in (False, True):
-        responses = stand_ins.put_responses(max(prompts, WARM_UP_PROMPTS), 16, ours)
-        side = ray.remote(TrainerProcess).remote(ours, policy, responses)
+    columns: dict[str, dict[str, Any]] = {}
+    log_bytes = 0
+    for name, is_ours in (("OpenRLHF", False), ("ours", True)):
+        responses = stand_ins.put_responses(max(prompts, WARM_UP_PROMPTS), 16, is_ours)
+        side = ray.remote(TrainerProcess).remote(is_ours, policy, responses)
         ray.get(side.step.remote(WARM_UP_PROMPTS, 1))
-        ray.get(side.step.remote(prompts, 3))  # the first touch of the memory that later steps find again
-        sides[ours] = [ray.get(side.step.remote(prompts, number)) for number in ((5, 6) if ours else (5,))]
-        log_bytes = ray.get(side.log_bytes.remote()) if ours else 0
+        # The first touch of memory that later steps find again.
+        columns[f"{name}, first"] = ray.get(side.step.remote(prompts, 3))
+        unlogged, logged = [], []
+        for number in range(5, 5 + 2 * repeats, 2):
+            unlogged.append(ray.get(side.step.remote(prompts, number)))
+            if is_ours:
+                logged.append(ray.get(side.step.remote(prompts, number + 1)))
+                log_bytes = ray.get(side.log_bytes.remote())  # waits until all is written
+        columns[name] = _median(unlogged)
+        if logged:
+            columns["ours, logged"] = _median(logged)
         ray.kill(side)
         del responses
-    (openrlhf,), (unlogged, logged) = sides[False], sides[True]
-    kernel = unlogged["parts"][KERNEL]
+    openrlhf, ours, logged, first = (columns[name] for name in ("OpenRLHF", "ours", "ours, logged", "ours, first"))
+    kernel = ours["parts"][KERNEL]
     figures = {
         "prompts": prompts,
         "openrlhf_seconds": openrlhf["seconds"],
-        "ours_seconds": unlogged["seconds"],
-        "ktae_seconds": unlogged["parts"][AROUND] + kernel,
+        "ours_seconds": ours["seconds"],
+        "ours_share": ours["seconds"] / openrlhf["seconds"],
+        "ktae_seconds": ours["parts"][AROUND] + kernel,
         "kernel_seconds": kernel,
-        "blocking_log_seconds": logged["seconds"] - unlogged["seconds"],
+        "ktae_to_kernel": 1 + ours["parts"][AROUND] / kernel,
+        "ktae_to_kernel_first": 1 + first["parts"][AROUND] / first["parts"][KERNEL],
+        "blocking_log_seconds": logged["seconds"] - ours["seconds"],
         "log_bytes": log_bytes,
-        "extra_bytes": max(unlogged["peak_bytes"] - openrlhf["peak_bytes"], 0),
-        "parts": {"openrlhf": openrlhf["parts"], "ours": unlogged["parts"], "ours_logged": logged["parts"]},
+        "extra_bytes": max(ours["peak_bytes"] - openrlhf["peak_bytes"], 0),
+        "parts": {name: step["parts"] for name, step in columns.items()},
     }
-    console = Console(width=110)
-    console.print(_table(openrlhf, unlogged, logged))
+    console = Console(width=130)
+    console.print(_table(columns))
     console.print({name: value for name, value in figures.items() if name != "parts"})
     if json_file:
         json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

@@ -39,16 +39,21 @@ def jit(function: Callable, **options: Any) -> Any:
 
 @jit
 def row_length(mask):
-    """Positions of a row up to the last one under the mask; 256 at a time, because responses are often much shorter."""
-    length = len(mask)
-    while length >= 256:
+    """Positions of a row up to the last one under the mask.
+
+    256 at a time, because responses are often much shorter, and forwards: backwards memory comes at half the speed.
+    """
+    length, whole = 0, len(mask) // 256 * 256
+    for start in range(0, whole, 256):
         found = np.uint8(0)
-        last = mask[length - 256 : length]
+        block = mask[start : start + 256]
         for position in range(256):
-            found |= last[position]
+            found |= block[position]
         if found != 0:
-            break
-        length -= 256
+            length = start + 256
+    for position in range(whole, len(mask)):
+        if mask[position] != 0:
+            length = position + 1
     while length > 0 and mask[length - 1] == 0:
         length -= 1
     return length
