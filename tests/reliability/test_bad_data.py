@@ -5,7 +5,7 @@ import subprocess
 
 import pyarrow.parquet as pq
 import pytest
-from tiny_run import PROMPTS, REWARD, ROOT, TinyRuns, steps
+from tiny_run import PROMPTS, REWARD, ROOT, TinyRuns, start, steps
 
 pytestmark = pytest.mark.ray
 
@@ -60,6 +60,13 @@ def with_rows(runs, name, *labels, prompt=None):
     ]
 
 
+@pytest.fixture(scope="module")
+def always_failing(runs):
+    """Two runs, at once, by the label of all their rows."""
+    commands = {label: runs.command(label, *with_rows(runs, label, *[label] * 12)) for label in ("raises", "half")}
+    return {label: (start(line), folder) for label, (line, folder) in commands.items()}
+
+
 def test_prompts_that_fail_are_replaced_counted_and_never_trained_on(runs):
     labels = ("raises once", "raises", "hangs", "nan", "wrong length")
     changes = with_rows(runs, "bad", *labels, prompt="1 + 1 = " * 40)
@@ -89,10 +96,10 @@ def test_prompts_that_fail_are_replaced_counted_and_never_trained_on(runs):
         ("half", "scores: found 0.5, expected 0 (wrong) or 1 (correct)"),
     ],
 )
-def test_a_reward_function_that_always_fails_ends_the_run_with_its_reason(runs, label, reason):
-    line, folder = runs.command(label, *with_rows(runs, label, *[label] * 12))
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=300)
+def test_a_reward_function_that_always_fails_ends_the_run_with_its_reason(always_failing, label, reason):
+    process, folder = always_failing[label]
+    output, _ = process.communicate(timeout=300)
     run = folder.read()
-    assert done.returncode == 1
+    assert process.returncode == 1, output
     assert run["status"] == "failed" and run["restarts"] == [] and reason in run["reason"]
     assert steps(folder) == []

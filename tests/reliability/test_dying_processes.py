@@ -36,18 +36,23 @@ def command(runs, name):
 
 
 @pytest.fixture(scope="module")
-def unbroken(runs):
-    line, folder = command(runs, "unbroken")
-    output, _ = start(line).communicate(timeout=500)
+def both(runs):
+    """The same run twice, at once."""
+    return [(start(line), folder) for line, folder in (command(runs, "unbroken"), command(runs, "survivor"))]
+
+
+@pytest.fixture(scope="module")
+def unbroken(both):
+    process, folder = both[0]
+    output, _ = process.communicate(timeout=500)
     assert steps(folder) == list(range(1, STEPS + 1)), output
     return folder
 
 
 @pytest.fixture(scope="module")
-def survivor(runs):
-    """The same run, but one process after the other is killed, each one step after a checkpoint."""
-    line, folder = command(runs, "survivor")
-    process = start(line)
+def survivor(both):
+    """Of this one a process after the other is killed, each one step after a checkpoint."""
+    process, folder = both[1]
     killed = []
     for count, victim in enumerate(CHOSEN, start=1):
         wait_until(lambda: steps(folder)[-1:] >= [2 * count + 1], 400, process)  # noqa: B023

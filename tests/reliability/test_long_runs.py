@@ -52,7 +52,7 @@ def test_kills_at_random_moments_lose_no_checkpoint_leave_no_process_and_change_
     unbroken, run = unbroken_and_disturbed(runs, "ckpt.save_steps=1")
     while run.killed.total() < KILLS and not run.is_over():
         if run.is_starting and run.killed.total() % 3 == 0:
-            time.sleep(rng.uniform(0, 20))
+            time.sleep(rng.uniform(0, 30))
         else:
             seen = steps(run.folder)[-1:]
             wait_until(lambda: steps(run.folder)[-1:] > seen or run.is_over(), SECONDS)  # noqa: B023
