@@ -16,7 +16,7 @@ from statistics import median
 import psutil
 import pytest
 from disturbed_run import SUPERVISOR, DisturbedRun, kind
-from tiny_run import PROCESSES, TinyRuns, numbers, of_run, start, steps, wait_until
+from tiny_run import PROCESSES, TinyRuns, numbers, of_run, start, steps
 
 from openrlhf_ktae.checkpoints import checkpoint_folder, list_checkpoints
 
@@ -27,8 +27,6 @@ SEED = int(os.environ.get("OPENRLHF_KTAE_KILL_SEED", "0"))
 SOAK = int(os.environ.get("OPENRLHF_KTAE_SOAK_STEPS", "0"))
 AT_ONCE = int(os.environ.get("OPENRLHF_KTAE_RUNS_AT_ONCE", "0"))
 SETTINGS = ("run.deterministic_sampling=true", "run.max_restarts=1000", "ckpt.max_num=2", "algo.kl.target=0.1")
-SECONDS = 400
-"""How long a busy machine may take to the next step."""
 
 
 def unbroken_and_disturbed(runs, *settings):
@@ -48,14 +46,13 @@ def check_that_both_have_the_same_numbers(unbroken, disturbed):
 def test_kills_at_random_moments_lose_no_checkpoint_leave_no_process_and_change_no_number(tmp_path_factory):
     """A third of them, at least, while the run starts, the others in or between steps; any of the run's processes."""
     rng = random.Random(SEED)
-    runs = TinyRuns(tmp_path_factory.mktemp("tiny"), steps=4 * KILLS + 2)
+    runs = TinyRuns(tmp_path_factory.mktemp("tiny"), steps=8 * KILLS + 2)
     unbroken, run = unbroken_and_disturbed(runs, "ckpt.save_steps=1")
     while run.killed.total() < KILLS and not run.is_over():
         if run.is_starting and run.killed.total() % 3 == 0:
             time.sleep(rng.uniform(0, 30))
         else:
-            seen = steps(run.folder)[-1:]
-            wait_until(lambda: steps(run.folder)[-1:] > seen or run.is_over(), SECONDS)  # noqa: B023
+            run.wait_for_step()
             time.sleep(rng.uniform(0, 2))
         if not run.is_over():
             run.kill_one(rng)

@@ -40,6 +40,13 @@ class DisturbedRun:
         """Whether it has finished."""
         return self.process.poll() == 0
 
+    def wait_for_step(self) -> None:
+        """Waits until the run has taken another step or is over; resumes it if it ends before."""
+        last = steps(self.folder)[-1:]
+        wait_until(lambda: steps(self.folder)[-1:] > last or self.process.poll() is not None, _SECONDS)
+        if self.process.poll() not in (None, 0):
+            self._resume()
+
     def kill_one(self, rng: random.Random, among: tuple[str, ...] = ()) -> None:
         """Kills a process of the run; checks that the run loses no whole checkpoint and leaves no process.
 
@@ -79,16 +86,16 @@ class DisturbedRun:
         return [process for process in of_run(self.process) if not among or kind(process) in among]
 
     def _resume(self) -> None:
-        """Starts an ended run again, as its last line says."""
+        """Starts a run again, as its last line says, that has ended because two attempts in a row failed in one step."""
+        assert "the attempt before failed in step" in self.folder.read()["reason"], self.process.returncode
         self.outcomes["resumed"] += 1
         line = [sys.executable, "-m", "openrlhf_ktae.cli", "train", "recipes/quickstart"]
         self.process = start([*line, "--resume", str(self.folder.path.resolve())], output=self._output)
         wait_until(lambda: self.folder.read()["status"] == "running", 60, self.process)
 
     def finish(self, seconds: float) -> None:
-        """Waits for the end of the run, resuming it where two attempts in a row failed in one step."""
-        while (code := self.process.wait(seconds)) != 0:
-            assert "the attempt before failed in step" in self.folder.read()["reason"], code
+        """Waits for the end of the run."""
+        while self.process.wait(seconds) != 0:
             self._resume()
 
     def whole_checkpoints(self) -> list[int]:

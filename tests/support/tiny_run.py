@@ -48,6 +48,7 @@ class TinyRuns:
 
     def __init__(self, folder: Path, steps: int) -> None:
         self.folder = folder
+        (folder / "runs").mkdir()
         save(make_model(0), make_tokenizer(), folder / "model")
         write_prompts(prompt_rows("train", steps * PROMPTS, seed=0), folder / "train.jsonl")
         write_prompts(prompt_rows("evaluation", 8, seed=0), folder / "evaluation.jsonl")
