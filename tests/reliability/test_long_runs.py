@@ -73,8 +73,8 @@ def test_a_soak_changes_no_number_and_lets_nothing_grow(tmp_path_factory):
     while last < SOAK - 20:
         until = min(last + rng.randint(20, 40), SOAK - 1)
         attempts.append(Sizes())
-        while (seen := steps(run.folder)[-1:]) < [until]:
-            wait_until(lambda: steps(run.folder)[-1:] > seen, SECONDS, run.process)
+        while steps(run.folder)[-1:] < [until]:
+            run.wait_for_step()
             attempts[-1].note(of_run(run.process))
             supervisor.note([run.process])
             in_one_go.note([unbroken.process, *of_run(unbroken.process)])

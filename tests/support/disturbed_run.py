@@ -86,7 +86,7 @@ class DisturbedRun:
         return [process for process in of_run(self.process) if not among or kind(process) in among]
 
     def _resume(self) -> None:
-        """Starts a run again, as its last line says, that has ended because two attempts in a row failed in one step."""
+        """Starts a run again that has ended because two attempts in a row failed in one step."""
         assert "the attempt before failed in step" in self.folder.read()["reason"], self.process.returncode
         self.outcomes["resumed"] += 1
         line = [sys.executable, "-m", "openrlhf_ktae.cli", "train", "recipes/quickstart"]
