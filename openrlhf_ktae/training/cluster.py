@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from openrlhf_ktae.ray_address import check_reachable
 from openrlhf_ktae.training import attention
 
 _POLL_SECONDS = 2.0
+_LOST_SECONDS = 20.0
+"""A run whose actors were on a dead node has ended with their errors by then, which say more."""
 
 
 def start_ray(run: RunOptions, environment: dict[str, str], gpus: Mapping[str, int]) -> None:
@@ -70,6 +72,25 @@ def wait_for_resources(gpus: Mapping[str, int], seconds: float) -> None:
     while problem := missing(gpus, ray.cluster_resources(), ray.available_resources()):
         if time.monotonic() >= deadline:
             raise ValueError(f"{problem} (waited {seconds:g} s for nodes that join: run.cluster_wait_seconds)")
+        time.sleep(_POLL_SECONDS)
+
+
+def watch(gpus: Mapping[str, int], give_up: Callable[[str], None]) -> None:
+    """Calls ``give_up`` with a sentence once the cluster has had fewer GPUs than the run needs for `_LOST_SECONDS`.
+
+    Actors on a node that dies fail at once. Where none is placed yet, OpenRLHF waits for ever for a place that is gone
+    (trainer/ray/vllm_engine.py:251).
+    """
+    import ray
+
+    needed, enough_at = sum(gpus.values()), time.monotonic()
+    while ray.is_initialized():
+        left = ray.cluster_resources().get("GPU", 0)
+        if left >= needed:
+            enough_at = time.monotonic()
+        elif time.monotonic() - enough_at > _LOST_SECONDS:
+            give_up(f"a Ray node died: of the {needed} GPUs that the run needs {left:g} are left")
+            return
         time.sleep(_POLL_SECONDS)
 
 

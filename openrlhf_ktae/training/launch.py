@@ -19,10 +19,10 @@ from openrlhf_ktae.plugins import section_of
 from openrlhf_ktae.processes import kill_session
 from openrlhf_ktae.ray_address import LOOPBACK
 from openrlhf_ktae.reward.math_reward import OPTIONS_VARIABLE
-from openrlhf_ktae.run_folder import EXIT_STOPPED, RunFolder, now
+from openrlhf_ktae.run_folder import EXIT_STOPPED, Failure, RunFolder, now
 from openrlhf_ktae.tasks.reward import TASK_VARIABLE, describe
 from openrlhf_ktae.training import attention, cpu
-from openrlhf_ktae.training.cluster import start_ray
+from openrlhf_ktae.training.cluster import start_ray, watch
 
 _PARENT_SECONDS = 1.0
 """How often the launcher looks whether the process that supervises it is still there."""
@@ -64,6 +64,7 @@ def launch(folder: RunFolder) -> int:
     try:
         # Before anything large is imported: Ray's own processes start beside that.
         start_ray(run, environment, description["gpus"])
+        threading.Thread(target=end_with_nodes, args=(folder, description["gpus"]), daemon=True).start()
         # Not done for us where this process is no Ray worker (a plain start, or a job's entry point).
         if run.device == "cpu":
             cpu.install()
@@ -99,6 +100,17 @@ def end_with_parent(folder: RunFolder) -> None:
     print(f"RuntimeError: {reason}", flush=True)
     kill_session(os.getsid(0))
     os._exit(1)
+
+
+def end_with_nodes(folder: RunFolder, gpus: dict[str, int]) -> None:
+    """Ends this process when the run's nodes are gone, in a thread of it: the main one may wait for them for ever."""
+
+    def give_up(reason: str) -> None:
+        folder.write_failure(Failure(reason, may_pass=True))
+        print(f"RuntimeError: {reason}", flush=True)
+        os._exit(1)
+
+    watch(gpus, give_up)
 
 
 def main() -> int:

@@ -99,9 +99,15 @@ def test_it_goes_on_after_the_last_checkpoint(survivor):
         assert step % 2 == 0 and entry["step"] - 2 <= step < entry["step"]
 
 
-def test_without_the_process_that_supervises_it_a_run_ends_within_30_seconds(runs):
+def test_a_ray_that_dies_before_anything_has_a_place_is_started_again_and_nothing_outlives_the_supervisor(runs):
+    """OpenRLHF would wait for ever for the place; and without who supervises it a run ends within 30 seconds."""
     line, folder = runs.command("orphan")
     process = start(line)
+    wait_until(lambda: folder.log_file.exists() and "Started a local Ray" in folder.log_file.read_text(), 200, process)
+    members = of_run(process)
+    named(members, PROCESSES["raylet"]).kill()
+    wait_until(lambda: folder.read()["restarts"], 120, process)
+    assert not alive(members)
     wait_until(lambda: steps(folder), 400, process)
     members = of_run(process)
     assert len(members) > 5
