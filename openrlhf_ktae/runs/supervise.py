@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from openrlhf_ktae.processes import end_session
+from openrlhf_ktae.processes import SOCKETS_VARIABLE, end_session
 from openrlhf_ktae.run_folder import RunFolder
 
 _POLL_SECONDS = 0.2
@@ -36,14 +36,14 @@ def supervise(folder: RunFolder, on_line: Callable[[dict[str, Any]], None]) -> i
         Interrupted: after Ctrl-C or SIGTERM (`signals`), when everything has ended.
     """
     shown = len(folder.metrics())
-    # vLLM leaves a socket where an engine was killed (vllm/utils/network_utils.py:157); the folder's path has to be short.
+    # vLLM leaves a socket where an engine was killed.
     with folder.log_file.open("ab") as log, tempfile.TemporaryDirectory(prefix="ktae-") as sockets:
         process = subprocess.Popen(
             [sys.executable, "-m", "openrlhf_ktae.training.launch", str(folder.path)],
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "VLLM_RPC_BASE_PATH": sockets},
+            env={**os.environ, SOCKETS_VARIABLE: sockets},
             # Ctrl-C in the terminal reaches us alone: we end Ray in order.
             start_new_session=True,
         )

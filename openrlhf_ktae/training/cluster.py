@@ -10,6 +10,7 @@ from typing import Any
 from openrlhf_ktae.config import RunOptions
 from openrlhf_ktae.ray_address import check_reachable
 from openrlhf_ktae.training import attention
+from openrlhf_ktae.training.fork_server import PYTHON_VARIABLE
 
 _POLL_SECONDS = 2.0
 _LOST_SECONDS = 20.0
@@ -34,6 +35,8 @@ def start_ray(run: RunOptions, environment: dict[str, str], gpus: Mapping[str, i
     # DeepSpeed finds ninja on the PATH when it compiles its optimizer; Ray fills in the worker's own.
     path = f"{Path(sys.executable).parent}:${{PATH}}"
     runtime_env: dict[str, Any] = {"env_vars": environment | {"PATH": path}}
+    if python := environment.get(PYTHON_VARIABLE):
+        runtime_env["py_executable"] = python
     if run.device == "cpu":
         runtime_env["worker_process_setup_hook"] = "openrlhf_ktae.training.cpu.install"
     elif not attention.flash_attn_is_installed():

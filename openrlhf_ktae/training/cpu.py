@@ -47,7 +47,7 @@ _INSTALLED = "openrlhf_ktae_cpu"
 
 
 @contextmanager
-def _no_garbage_while_importing() -> Iterator[None]:
+def no_garbage_while_importing() -> Iterator[None]:
     """PyTorch, Transformers, DeepSpeed and vLLM are a million objects that stay.
 
     Looking through them for garbage again and again is a third of the time that a process takes to start.
@@ -60,7 +60,7 @@ def _no_garbage_while_importing() -> Iterator[None]:
         gc.enable()
 
 
-@_no_garbage_while_importing()
+@no_garbage_while_importing()
 def install() -> None:
     """Puts the stand-ins in place, once per process; does nothing where there is a GPU."""
     import torch

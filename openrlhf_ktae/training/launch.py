@@ -16,12 +16,12 @@ from typing import Any
 
 from openrlhf_ktae.config import RunOptions
 from openrlhf_ktae.plugins import section_of
-from openrlhf_ktae.processes import kill_session
+from openrlhf_ktae.processes import SOCKETS_VARIABLE, kill_session
 from openrlhf_ktae.ray_address import LOOPBACK
 from openrlhf_ktae.reward.math_reward import OPTIONS_VARIABLE
 from openrlhf_ktae.run_folder import EXIT_STOPPED, Failure, RunFolder, now
 from openrlhf_ktae.tasks.reward import TASK_VARIABLE, describe
-from openrlhf_ktae.training import attention, cpu
+from openrlhf_ktae.training import attention, cpu, fork_server
 from openrlhf_ktae.training.cluster import start_ray, watch
 
 _PARENT_SECONDS = 1.0
@@ -62,6 +62,8 @@ def launch(folder: RunFolder) -> int:
     from openrlhf_ktae.training.failures import explain
 
     try:
+        if run.device == "cpu" and not os.environ.get("RAY_ADDRESS") and (sockets := os.environ.get(SOCKETS_VARIABLE)):
+            environment[fork_server.PYTHON_VARIABLE] = str(fork_server.start(Path(sockets)))
         # Before anything large is imported: Ray's own processes start beside that.
         start_ray(run, environment, description["gpus"])
         threading.Thread(target=end_with_nodes, args=(folder, description["gpus"]), daemon=True).start()

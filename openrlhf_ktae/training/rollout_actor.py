@@ -1,6 +1,8 @@
 """The vLLM rollout actor: OpenRLHF's, with one vLLM request per prompt and one copy of the tokenizer."""
 
 import asyncio
+import multiprocessing
+import os
 from copy import copy
 from typing import Any
 
@@ -12,6 +14,7 @@ from openrlhf_ktae.advantage.segments import Trace
 from openrlhf_ktae.config import EngineOptions
 from openrlhf_ktae.engine_size import responses_of_engine
 from openrlhf_ktae.training import cpu
+from openrlhf_ktae.training.fork_server import PYTHON_VARIABLE
 from openrlhf_ktae.training.generation_order import OneByOne, Round
 from openrlhf_ktae.training.options import TrainingOptions
 from openrlhf_ktae.training.overrides import plain_class
@@ -89,6 +92,8 @@ class RolloutActor(_RolloutActor):
         if options.run.device == "cpu":
             # trainer/ray/vllm_engine.py:267 hard-codes the extension that allocates on "cuda".
             kwargs["worker_extension_cls"] = "openrlhf_ktae.training.cpu_vllm_worker.CpuWorker"
+            if python := os.environ.get(PYTHON_VARIABLE):
+                multiprocessing.set_executable(python)  # vLLM spawns its engine's process
         kwargs |= engine_arguments(options, kwargs)
         await super().__init__(*args, **kwargs)  # pyright: ignore[reportGeneralTypeIssues]
         self._reward: CheckedReward | None = None

@@ -1,0 +1,192 @@
+"""A Python that has imported what the processes of a run import, and becomes any of them by a fork.
+
+The policy, the reference, the trainer, vLLM's actor and vLLM's engine each import PyTorch, Transformers, DeepSpeed and vLLM:
+five seconds of a processor for each. Here one process does, while Ray starts. Ray (``py_executable``) and multiprocessing
+(``set_executable``) start `fork_client` where they would start Python; it hands over its command line, environment, folder
+and open files, and a fork of this process goes on as that Python would.
+
+``python -m openrlhf_ktae.training.fork_server SOCKET``, where SOCKET is the number of an inherited socket that listens;
+it ends when its standard input does.
+"""
+
+import fcntl
+import importlib
+import json
+import os
+import select
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import types
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from openrlhf_ktae.training import cpu, fork_client
+
+PYTHON_VARIABLE = "OPENRLHF_KTAE_PYTHON"
+"""Names the executable that stands for Python, for the processes of a run."""
+
+MODULES = (
+    "datasets",
+    "deepspeed",
+    "peft",
+    "transformers.models.auto.modeling_auto",
+    "vllm.engine.arg_utils",
+    "vllm.model_executor.model_loader",
+    "vllm.v1.worker.cpu_worker",
+)
+"""What is imported before a fork. Not Ray, nor what imports it: it reads its environment, a worker's own, when it is."""
+
+_SOCKET = "python.socket"
+
+
+def start(folder: Path) -> Path:
+    """Starts the server, which lives as long as this process; returns an executable that stands for Python.
+
+    Args:
+        folder: for the executable and its socket; nobody else may write there, and its path has to be short.
+    """
+    address = folder / _SOCKET
+    with socket.socket(socket.AF_UNIX) as listener:
+        # Before anyone can ask: who asks while the server still imports waits in line.
+        listener.bind(str(address))
+        listener.listen()
+        subprocess.Popen(
+            [sys.executable, "-m", __name__, str(listener.fileno())],
+            # Its end is that of this process, whatever ends it.
+            stdin=subprocess.PIPE,
+            pass_fds=[listener.fileno()],
+        )
+    python = folder / "python"
+    client = [sys.executable, "-I", "-S", fork_client.__file__, str(address)]
+    python.write_text(f'#!/bin/sh\nexec {shlex.join(client)} "$@"\n', encoding="utf-8")
+    python.chmod(0o700)
+    return python
+
+
+@dataclass
+class _Request:
+    """What a process was started with."""
+
+    arguments: list[str]
+    environment: dict[str, str]
+    folder: str
+    files: list[int]
+    """Its open files' numbers."""
+    received: list[int]
+    """The same files' numbers here."""
+    client: socket.socket
+    """Ends when the client does."""
+
+
+def serve(listener: socket.socket) -> _Request | None:
+    """Forks for every client. Returns in each fork, with what it is to become, and here when standard input ends (None)."""
+    children: dict[int, socket.socket] = {}
+    woken, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wakes)
+    while True:
+        ready, _, _ = select.select([sys.stdin, listener, woken], [], [])
+        if sys.stdin in ready:
+            return None
+        if woken in ready:
+            os.read(woken, 4096)
+            _report_ended(children)
+        if listener in ready:
+            request = _receive(listener.accept()[0])
+            sys.stdout.flush()
+            pid = os.fork()
+            if pid == 0:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                for client in children.values():
+                    client.close()
+                for number in (listener.detach(), woken, wakes):
+                    os.close(number)
+                return request
+            for number in request.received:
+                os.close(number)
+            children[pid] = request.client
+            with suppress(OSError):  # its client is gone, and so will the fork be
+                request.client.sendall(f"{pid}\n".encode())
+
+
+def _report_ended(children: dict[int, socket.socket]) -> None:
+    while children:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            return
+        with children.pop(pid) as client, suppress(OSError):
+            client.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+
+
+def _receive(client: socket.socket) -> _Request:
+    head, received, _, _ = socket.recv_fds(client, fork_client.HEAD.size, fork_client.MAX_FILES)
+    with client.makefile("rb") as stream:
+        rest: dict[str, Any] = json.loads(stream.read(*fork_client.HEAD.unpack(head)))
+    return _Request(**rest, received=received, client=client)
+
+
+def become(request: _Request) -> None:
+    """Goes on as the Python that the client stands for; its end is that of the main program."""
+    _take_files(request)
+    os.environ.clear()
+    os.environ.update(request.environment)
+    os.chdir(request.folder)
+    threading.Thread(target=_end_with, args=(request.client,), daemon=True).start()
+    _run(request.arguments)
+
+
+def _take_files(request: _Request) -> None:
+    """Gives the received files the numbers that they had where they came from."""
+    free = max(request.files) + 1
+    client = fcntl.fcntl(request.client.detach(), fcntl.F_DUPFD_CLOEXEC, free)
+    request.client = socket.socket(fileno=client)
+    moved = [fcntl.fcntl(number, fcntl.F_DUPFD, free) for number in request.received]
+    for number in request.received:
+        os.close(number)
+    for number, file in zip(request.files, moved, strict=True):
+        os.dup2(file, number)
+        os.close(file)
+
+
+def _end_with(client: socket.socket) -> None:
+    """Whoever kills the client means this process."""
+    with suppress(OSError):
+        client.recv(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _run(arguments: Sequence[str]) -> None:
+    """Runs ``-c CODE ...`` or ``SCRIPT ...`` as the main program; options of the interpreter before it are this one's."""
+    while arguments[0].startswith("-") and arguments[0] != "-c":
+        arguments = arguments[1:]
+    main = sys.modules["__main__"] = types.ModuleType("__main__")
+    if arguments[0] == "-c":
+        source, name, sys.argv = arguments[1], "<string>", ["-c", *arguments[2:]]
+        sys.path.insert(0, "")
+    else:
+        source, name, sys.argv = Path(arguments[0]).read_text(encoding="utf-8"), arguments[0], [*arguments]
+        main.__file__ = name
+        sys.path.insert(0, str(Path(name).parent))
+    exec(compile(source, name, "exec"), main.__dict__)
+
+
+def main() -> None:
+    """Entry point of the module."""
+    listener = socket.socket(fileno=int(sys.argv[1]))
+    with cpu.no_garbage_while_importing():
+        for module in MODULES:
+            importlib.import_module(module)
+    if request := serve(listener):
+        become(request)
+
+
+if __name__ == "__main__":
+    main()
