@@ -7,7 +7,7 @@ from contextlib import suppress
 import psutil
 
 SOCKETS_VARIABLE = "VLLM_RPC_BASE_PATH"
-"""Names a folder for the sockets of a run (vllm/utils/network_utils.py:157), removed after it; socket paths have to be short."""
+"""Names a run's folder for sockets (vllm/utils/network_utils.py:157), removed after it. Its path has to be short."""
 
 _SHUTDOWN_SECONDS = 20
 

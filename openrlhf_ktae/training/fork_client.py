@@ -1,7 +1,7 @@
 """Stands for a process that `fork_server` forks: starts it, passes signals on, ends as it ends.
 
-``python -I -S fork_client.py SOCKET ARGUMENTS``: the arguments are those of the Python it stands for. It imports little, and
-becomes that Python itself where no server answers.
+``python -I -S fork_client.py SOCKET ARGUMENTS``; the arguments are those of the Python it stands for. It imports little
+and becomes that Python itself where no server answers.
 """
 
 import json
@@ -10,6 +10,7 @@ import signal
 import socket
 import struct
 import sys
+from contextlib import suppress
 
 HEAD = struct.Struct("Q")
 """What comes before a request: its length in bytes."""
@@ -55,10 +56,8 @@ def _number(server: socket.socket) -> int | None:
 
 
 def _pass_on(number: int, pid: int) -> None:
-    try:
+    with suppress(ProcessLookupError):  # it has ended; its exit code is on the way
         os.kill(pid, number)
-    except ProcessLookupError:  # it has ended; its exit code is on the way
-        pass
 
 
 def main() -> int:

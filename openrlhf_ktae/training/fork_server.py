@@ -1,9 +1,9 @@
 """A Python that has imported what the processes of a run import, and becomes any of them by a fork.
 
-The policy, the reference, the trainer, vLLM's actor and vLLM's engine each import PyTorch, Transformers, DeepSpeed and vLLM:
-five seconds of a processor for each. Here one process does, while Ray starts. Ray (``py_executable``) and multiprocessing
-(``set_executable``) start `fork_client` where they would start Python; it hands over its command line, environment, folder
-and open files, and a fork of this process goes on as that Python would.
+The policy, the reference, the trainer, vLLM's actor and vLLM's engine each import PyTorch, Transformers, DeepSpeed and
+vLLM: five seconds of a processor for each. Here one process does, while Ray starts. Ray (``py_executable``) and
+multiprocessing (``set_executable``) start `fork_client` where they would start Python; it hands over its command line,
+environment, folder and open files, and a fork of this process goes on as that Python would.
 
 ``python -m openrlhf_ktae.training.fork_server SOCKET``, where SOCKET is the number of an inherited socket that listens;
 it ends when its standard input does.
@@ -27,10 +27,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import setproctitle
+
 from openrlhf_ktae.training import cpu, fork_client
 
 PYTHON_VARIABLE = "OPENRLHF_KTAE_PYTHON"
 """Names the executable that stands for Python, for the processes of a run."""
+
+TITLE = "openrlhf_ktae.training.fork_server"
 
 MODULES = (
     "datasets",
@@ -41,13 +45,22 @@ MODULES = (
     "vllm.model_executor.model_loader",
     "vllm.v1.worker.cpu_worker",
 )
-"""What is imported before a fork. Not Ray, nor what imports it: it reads its environment, a worker's own, when it is."""
+"""What is imported before a fork. Not Ray, nor what imports it: then it reads variables that are a worker's."""
 
 _SOCKET = "python.socket"
 
 
-def start(folder: Path) -> Path:
-    """Starts the server, which lives as long as this process; returns an executable that stands for Python.
+@dataclass(frozen=True)
+class ForkServer:
+    """A server that lives as long as this object, and not longer than this process."""
+
+    process: subprocess.Popen
+    python: Path
+    """An executable that stands for Python."""
+
+
+def start(folder: Path) -> ForkServer:
+    """Starts a server, which imports while the caller goes on.
 
     Args:
         folder: for the executable and its socket; nobody else may write there, and its path has to be short.
@@ -57,9 +70,8 @@ def start(folder: Path) -> Path:
         # Before anyone can ask: who asks while the server still imports waits in line.
         listener.bind(str(address))
         listener.listen()
-        subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", __name__, str(listener.fileno())],
-            # Its end is that of this process, whatever ends it.
             stdin=subprocess.PIPE,
             pass_fds=[listener.fileno()],
         )
@@ -67,7 +79,7 @@ def start(folder: Path) -> Path:
     client = [sys.executable, "-I", "-S", fork_client.__file__, str(address)]
     python.write_text(f'#!/bin/sh\nexec {shlex.join(client)} "$@"\n', encoding="utf-8")
     python.chmod(0o700)
-    return python
+    return ForkServer(process, python)
 
 
 @dataclass
@@ -86,7 +98,7 @@ class _Request:
 
 
 def serve(listener: socket.socket) -> _Request | None:
-    """Forks for every client. Returns in each fork, with what it is to become, and here when standard input ends (None)."""
+    """Forks for every client. Returns in each fork, what it is to become, and here when standard input ends, None."""
     children: dict[int, socket.socket] = {}
     woken, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -136,6 +148,7 @@ def _receive(client: socket.socket) -> _Request:
 def become(request: _Request) -> None:
     """Goes on as the Python that the client stands for; its end is that of the main program."""
     _take_files(request)
+    setproctitle.setproctitle(shlex.join([sys.executable, *request.arguments]))
     os.environ.clear()
     os.environ.update(request.environment)
     os.chdir(request.folder)
@@ -146,8 +159,8 @@ def become(request: _Request) -> None:
 def _take_files(request: _Request) -> None:
     """Gives the received files the numbers that they had where they came from."""
     free = max(request.files) + 1
-    client = fcntl.fcntl(request.client.detach(), fcntl.F_DUPFD_CLOEXEC, free)
-    request.client = socket.socket(fileno=client)
+    with request.client as client:
+        request.client = socket.socket(fileno=fcntl.fcntl(client, fcntl.F_DUPFD_CLOEXEC, free))
     moved = [fcntl.fcntl(number, fcntl.F_DUPFD, free) for number in request.received]
     for number in request.received:
         os.close(number)
@@ -164,7 +177,7 @@ def _end_with(client: socket.socket) -> None:
 
 
 def _run(arguments: Sequence[str]) -> None:
-    """Runs ``-c CODE ...`` or ``SCRIPT ...`` as the main program; options of the interpreter before it are this one's."""
+    """Runs ``-c CODE ...`` or ``SCRIPT ...`` as the main program; the interpreter's options before it are ours."""
     while arguments[0].startswith("-") and arguments[0] != "-c":
         arguments = arguments[1:]
     main = sys.modules["__main__"] = types.ModuleType("__main__")
@@ -180,6 +193,8 @@ def _run(arguments: Sequence[str]) -> None:
 
 def main() -> None:
     """Entry point of the module."""
+    # Also finds the memory of titles, which it could not once the environment has changed.
+    setproctitle.setproctitle(TITLE)
     listener = socket.socket(fileno=int(sys.argv[1]))
     with cpu.no_garbage_while_importing():
         for module in MODULES:

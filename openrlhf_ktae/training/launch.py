@@ -63,7 +63,8 @@ def launch(folder: RunFolder) -> int:
 
     try:
         if run.device == "cpu" and not os.environ.get("RAY_ADDRESS") and (sockets := os.environ.get(SOCKETS_VARIABLE)):
-            environment[fork_server.PYTHON_VARIABLE] = str(fork_server.start(Path(sockets)))
+            server = fork_server.start(Path(sockets))
+            environment[fork_server.PYTHON_VARIABLE] = str(server.python)
         # Before anything large is imported: Ray's own processes start beside that.
         start_ray(run, environment, description["gpus"])
         threading.Thread(target=end_with_nodes, args=(folder, description["gpus"]), daemon=True).start()

@@ -1,0 +1,173 @@
+"""Forks of the fork server are what the Python in whose place they stand would be."""
+
+import multiprocessing
+import multiprocessing.spawn
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from openrlhf_ktae.training import cpu, fork_server
+
+WAITS = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in cpu.ENVIRONMENT.items():
+            patch.setenv(name, value)
+        server = fork_server.start(tmp_path_factory.mktemp("fork"))
+    yield server
+    server.process.stdin.close()
+    assert server.process.wait(10) == 0
+
+
+def run(python, *arguments, **settings):
+    return subprocess.run([python, *arguments], capture_output=True, text=True, timeout=60, **settings)
+
+
+def waiting(python):
+    """A client whose fork waits, and the fork."""
+    client = subprocess.Popen([python, "-c", WAITS], stdout=subprocess.PIPE, text=True)
+    return client, psutil.Process(int(client.stdout.readline()))
+
+
+def gone(process):
+    return psutil.wait_procs([process], timeout=5)[1] == [] or process.status() == psutil.STATUS_ZOMBIE
+
+
+def test_code_with_arguments_environment_folder_and_standard_input(server, tmp_path):
+    code = "import os, sys; print(sys.argv, os.environ['HERE'], 'HOME' in os.environ, os.getcwd(), sys.stdin.read())"
+    done = run(server.python, "-B", "-c", code, "a", "b c", env={"HERE": "é"}, cwd=tmp_path, input="typed")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"['-c', 'a', 'b c'] é False {tmp_path} typed\n"
+
+
+def test_a_script_beside_its_modules(server, tmp_path):
+    (tmp_path / "beside.py").write_text("NAME = 'beside'")
+    script = tmp_path / "script.py"
+    script.write_text("import sys, beside; print(__name__, __file__, sys.argv, beside.NAME)")
+    done = run(server.python, str(script), "a")
+    assert done.stdout == f"__main__ {script} ['{script}', 'a'] beside\n", done.stderr
+
+
+def test_open_files_keep_their_numbers(server):
+    read, write = os.pipe()
+    # A number that the server itself uses for something else.
+    os.dup2(write, 30)
+    for number in (write, 30):
+        os.set_inheritable(number, True)
+    code = f"import os; os.write(30, b'one '); os.write({write}, b'two'); os.fstat({read})"
+    done = run(server.python, "-c", code, pass_fds=(write, 30))
+    os.close(write)
+    os.close(30)
+    assert os.read(read, 100) == b"one two"
+    os.close(read)
+    assert done.returncode == 1 and "OSError" in done.stderr  # what is not handed over is not open
+
+
+def test_everything_large_is_imported_and_ray_is_not(server):
+    """Ray reads RAY_JOB_ID and RAY_RAYLET_PID, which are a worker's own, when it is imported (core_worker.cc)."""
+    code = "import sys; print([n for n in ('torch', 'transformers', 'deepspeed', 'vllm', 'ray') if n in sys.modules])"
+    assert run(server.python, "-c", code).stdout == "['torch', 'transformers', 'deepspeed', 'vllm']\n"
+
+
+def test_a_fork_has_one_thread_and_computes(server):
+    code = (
+        "import os, torch\n"
+        "print(len(os.listdir('/proc/self/task')), torch.get_num_threads())\n"
+        "a = torch.eye(300); print(int((a @ a).sum()))"
+    )
+    # The second thread ends the fork with its client.
+    assert run(server.python, "-c", code).stdout == "2 1\n300\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("raise SystemExit(3)", 3),
+        ("raise SystemExit('words')", 1),
+        ("1 / 0", 1),
+        ("import os; os.kill(os.getpid(), 9)", -9),
+        ("import os; os.kill(os.getpid(), 15)", -15),
+    ],
+)
+def test_it_ends_as_the_fork_ends(server, code, expected):
+    done = run(server.python, "-c", code)
+    plain = run(sys.executable, "-c", code)
+    assert done.returncode == expected == plain.returncode
+    assert done.stderr.splitlines()[-1:] == plain.stderr.splitlines()[-1:]
+
+
+def test_who_kills_the_client_kills_the_fork(server):
+    client, fork = waiting(server.python)
+    client.kill()
+    client.communicate()
+    assert gone(fork)
+
+
+def test_a_signal_reaches_the_fork(server):
+    client, fork = waiting(server.python)
+    client.terminate()
+    client.communicate(timeout=5)
+    assert client.returncode == -signal.SIGTERM and gone(fork)
+
+
+def test_titles_can_be_set(server):
+    code = "import os, setproctitle; setproctitle.setproctitle('a title'); print(open('/proc/self/cmdline').read())"
+    assert run(server.python, "-c", code).stdout.startswith("a title")
+    client, fork = waiting(server.python)
+    assert " ".join(fork.cmdline()).startswith(f"{sys.executable} -c ")
+    client.kill()
+    client.communicate()
+
+
+def test_multiprocessing_spawns_through_it(server):
+    context = multiprocessing.get_context("spawn")
+    before = multiprocessing.spawn.get_executable()
+    multiprocessing.set_executable(str(server.python))
+    try:
+        queue = context.Queue()
+        process = context.Process(target=queue.put, args=("torch" in sys.modules,))
+        process.start()
+    finally:
+        multiprocessing.set_executable(before)
+    assert queue.get(timeout=60) is ("torch" in sys.modules)
+    process.join(10)
+    assert process.exitcode == 0
+
+
+def test_without_a_server_it_is_python_itself(tmp_path):
+    server = fork_server.start(tmp_path)
+    server.process.kill()
+    server.process.wait()
+    server.process.stdin.close()
+    code = "import sys; print('torch' in sys.modules, sys.argv)"
+    assert run(server.python, "-c", code, "a").stdout == "False ['-c', 'a']\n"
+    client = subprocess.Popen([server.python, "-c", WAITS], stdout=subprocess.PIPE, text=True)
+    assert int(client.stdout.readline()) == client.pid
+    client.kill()
+    client.communicate()
+
+
+def test_the_server_ends_with_its_process(tmp_path):
+    code = (
+        "import pathlib, sys, time\n"
+        "from openrlhf_ktae.training import fork_server\n"
+        f"server = fork_server.start(pathlib.Path({str(tmp_path)!r}))\n"
+        "print(server.process.pid, flush=True); time.sleep(60)"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    server = psutil.Process(int(owner.stdout.readline()))
+    owner.kill()
+    owner.communicate()
+    # It looks when it has imported everything.
+    deadline = time.monotonic() + 60
+    while server.is_running() and server.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
