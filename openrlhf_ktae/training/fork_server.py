@@ -21,20 +21,16 @@ import subprocess
 import sys
 import threading
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import setproctitle
-
 from openrlhf_ktae.training import cpu, fork_client
 
 PYTHON_VARIABLE = "OPENRLHF_KTAE_PYTHON"
 """Names the executable that stands for Python, for the processes of a run."""
-
-TITLE = "openrlhf_ktae.training.fork_server"
 
 MODULES = (
     "datasets",
@@ -48,6 +44,12 @@ MODULES = (
 """What is imported before a fork. Not Ray, nor what imports it: then it reads variables that are a worker's."""
 
 _SOCKET = "python.socket"
+_FIRST = "OPENRLHF_KTAE_FORKS"
+"""The first variable of every fork's environment, for the titles of processes.
+
+Ray's and vLLM's code looks for the memory of a title in front of the first variable (setproctitle: find_argv_from_env),
+which therefore has to stay where the kernel put it.
+"""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def start(folder: Path) -> ForkServer:
             [sys.executable, "-m", __name__, str(listener.fileno())],
             stdin=subprocess.PIPE,
             pass_fds=[listener.fileno()],
+            env={_FIRST: "1", **os.environ},
         )
     python = folder / "python"
     client = [sys.executable, "-I", "-S", fork_client.__file__, str(address)]
@@ -148,12 +151,18 @@ def _receive(client: socket.socket) -> _Request:
 def become(request: _Request) -> None:
     """Goes on as the Python that the client stands for; its end is that of the main program."""
     _take_files(request)
-    setproctitle.setproctitle(shlex.join([sys.executable, *request.arguments]))
-    os.environ.clear()
-    os.environ.update(request.environment)
+    _take_environment(request.environment)
     os.chdir(request.folder)
     threading.Thread(target=_end_with, args=(request.client,), daemon=True).start()
     _run(request.arguments)
+
+
+def _take_environment(environment: Mapping[str, str]) -> None:
+    for name in os.environ.keys() - environment.keys() - {_FIRST}:
+        del os.environ[name]
+    for name, value in environment.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
 
 
 def _take_files(request: _Request) -> None:
@@ -193,8 +202,6 @@ def _run(arguments: Sequence[str]) -> None:
 
 def main() -> None:
     """Entry point of the module."""
-    # Also finds the memory of titles, which it could not once the environment has changed.
-    setproctitle.setproctitle(TITLE)
     listener = socket.socket(fileno=int(sys.argv[1]))
     with cpu.no_garbage_while_importing():
         for module in MODULES:
