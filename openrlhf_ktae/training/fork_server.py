@@ -17,6 +17,7 @@ import select
 import shlex
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -115,7 +116,8 @@ def serve(listener: socket.socket) -> _Request | None:
             _report_ended(children)
         if listener in ready:
             request = _receive(listener.accept()[0])
-            sys.stdout.flush()
+            if request is None:
+                continue
             pid = os.fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)
@@ -141,10 +143,17 @@ def _report_ended(children: dict[int, socket.socket]) -> None:
             client.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
 
 
-def _receive(client: socket.socket) -> _Request:
+def _receive(client: socket.socket) -> _Request | None:
+    """A client's request; None where the client was killed before it was whole."""
     head, received, _, _ = socket.recv_fds(client, fork_client.HEAD.size, fork_client.MAX_FILES)
-    with client.makefile("rb") as stream:
-        rest: dict[str, Any] = json.loads(stream.read(*fork_client.HEAD.unpack(head)))
+    try:
+        with client.makefile("rb") as stream:
+            rest: dict[str, Any] = json.loads(stream.read(*fork_client.HEAD.unpack(head)))
+    except (struct.error, ValueError):
+        client.close()
+        for number in received:
+            os.close(number)
+        return None
     return _Request(**rest, received=received, client=client)
 
 
@@ -206,6 +215,7 @@ def main() -> None:
     with cpu.no_garbage_while_importing():
         for module in MODULES:
             importlib.import_module(module)
+    sys.stdout.flush()  # what an import printed is not printed by every fork again
     if request := serve(listener):
         become(request)
 

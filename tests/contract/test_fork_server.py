@@ -4,6 +4,7 @@ import multiprocessing
 import multiprocessing.spawn
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ import time
 import psutil
 import pytest
 
-from openrlhf_ktae.training import cpu, fork_server
+from openrlhf_ktae.training import cpu, fork_client, fork_server
 
 WAITS = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
 
@@ -109,6 +110,14 @@ def test_who_kills_the_client_kills_the_fork(server):
     client.kill()
     client.communicate()
     assert gone(fork)
+
+
+@pytest.mark.parametrize("sent", [b"", fork_client.HEAD.pack(100), fork_client.HEAD.pack(100) + b'{"arguments"'])
+def test_a_client_killed_before_it_has_asked_disturbs_nobody(server, sent):
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(server.python.with_name("python.socket")))
+        client.sendall(sent)
+    assert run(server.python, "-c", "print('torch' in __import__('sys').modules)").stdout == "True\n"
 
 
 def test_a_signal_reaches_the_fork(server):
