@@ -30,10 +30,18 @@ class Round:
         self._waiting.append((prompt, mine))
         if len(self._waiting) == self._expected:
             self._task = asyncio.ensure_future(self._let_in())
+            self._task.add_done_callback(self._give_up)
         return await mine
 
+    def _give_up(self, task: asyncio.Task[None]) -> None:
+        """Tells who still waits that the engine has died; nobody else would."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            for _, waiting in self._waiting:
+                if not waiting.done():
+                    waiting.set_exception(error)
+
     def is_in(self) -> None:
-        """Called when the request whose turn it is has reached the engine's queue."""
+        """Called when the request whose turn it is has reached the engine's queue, or could not."""
         self._is_in.set()
 
     async def _let_in(self) -> None:
@@ -56,7 +64,8 @@ class OneByOne:
         self.round: Round | None = None
 
     async def _add(self, *args: Any, **kwargs: Any) -> Any:
-        added = await self._add_request(*args, **kwargs)
-        if self.round is not None:
-            self.round.is_in()
-        return added
+        try:
+            return await self._add_request(*args, **kwargs)
+        finally:
+            if self.round is not None:
+                self.round.is_in()

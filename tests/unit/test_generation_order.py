@@ -3,6 +3,8 @@
 import asyncio
 import random
 
+import pytest
+
 from openrlhf_ktae.training.generation_order import OneByOne, Round, seed_of
 
 
@@ -23,22 +25,41 @@ class Engine:
         self.queue.append(("resume", ""))
 
 
+class DeadEngine(Engine):
+    """One whose process has died: a call fails."""
+
+    def __init__(self, call):
+        super().__init__()
+        setattr(self, call, self._fail)
+
+    async def _fail(self, *_, **__):
+        raise ConnectionError("the engine died")
+
+
 def sampled(prompts):
-    async def run():
-        engine = Engine()
-        one_by_one = OneByOne(engine)
-        one_by_one.round = Round(engine, 7, len(prompts))
+    engine = Engine()
+    asyncio.run(requests(engine, prompts))
+    return engine.queue
 
-        async def request(prompt):
-            await asyncio.sleep(random.random() / 100)
-            seed = await one_by_one.round.turn(prompt)
-            await engine.add_request(prompt, seed)
 
-        await asyncio.gather(*map(request, prompts))
-        await asyncio.sleep(0)
-        return engine.queue
+async def requests(engine, prompts):
+    one_by_one = OneByOne(engine)
+    one_by_one.round = Round(engine, 7, len(prompts))
 
-    return asyncio.run(run())
+    async def request(prompt):
+        await asyncio.sleep(random.random() / 100)
+        seed = await one_by_one.round.turn(prompt)
+        await engine.add_request(prompt, seed)
+
+    found = await asyncio.wait_for(asyncio.gather(*map(request, prompts), return_exceptions=True), 5)
+    await asyncio.sleep(0)
+    return found
+
+
+@pytest.mark.parametrize("call", ["pause_generation", "add_request"])
+def test_every_request_learns_that_the_engine_has_died(call):
+    found = asyncio.run(requests(DeadEngine(call), ["b", "a", "c"]))
+    assert [str(error) for error in found] == ["the engine died"] * 3
 
 
 def test_the_order_of_arrival_does_not_matter():
