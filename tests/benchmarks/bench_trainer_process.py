@@ -25,6 +25,7 @@ from openrlhf_ktae.training import cpu  # noqa: E402
 
 cpu.install()
 
+import numpy as np  # noqa: E402
 import openrlhf.trainer.ppo_trainer as ppo_trainer  # noqa: E402
 import ray  # noqa: E402
 import stand_ins  # noqa: E402
@@ -43,6 +44,7 @@ from openrlhf_ktae.training.samples_generator import Generator  # noqa: E402
 from openrlhf_ktae.training.trainer import Training  # noqa: E402
 
 AROUND, KERNEL = "KTAE: what is around the estimator", "KTAE: the estimator"
+WHOLE = "whole step"
 RECIPE = ROOT / "recipes" / "grpo_ktae_qwen2.5_math_7b"
 WARM_UP_PROMPTS = 8
 
@@ -55,24 +57,29 @@ class _Ours(Training, _OpenRLHF):
     """What stands in its place."""
 
 
+def _now() -> np.ndarray:
+    """Seconds that have passed, and those in which this thread computed: others on the machine change these less."""
+    return np.array([time.perf_counter(), time.thread_time()])
+
+
 class Clock:
-    """Seconds by part; a part inside another one is taken out of it."""
+    """Seconds by part, passed and computed; a part inside another one is taken out of it."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = defaultdict(float)
-        self._inside: list[float] = []
+        self.seconds: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(2))
+        self._inside: list[np.ndarray] = []
 
     def wrap(self, owner: Any, name: str, part: str) -> None:
         """Counts the calls of ``owner.name`` as ``part``."""
         function = getattr(owner, name)
 
         def timed(*args: Any, **kwargs: Any) -> Any:
-            self._inside.append(0.0)
-            start = time.perf_counter()
+            self._inside.append(np.zeros(2))
+            start = _now()
             try:
                 return function(*args, **kwargs)
             finally:
-                whole = time.perf_counter() - start
+                whole = _now() - start
                 self.seconds[part] += whole - self._inside.pop()
                 if self._inside:
                     self._inside[-1] += whole
@@ -150,13 +157,17 @@ class TrainerProcess:
         self._generator._dataloader_iter, self._generator._sample_buffer = iter(self._generator.prompts_dataloader), []
         self._clock.seconds.clear()
         with PeakMemory() as memory:
-            start = time.perf_counter()
+            start = _now()
             samples, *_ = self._generator.generate_samples(max_len=4096, max_new_tokens=3072)
             self._trainer.train_step(samples, number - 1)
-            seconds = time.perf_counter() - start
-        parts = dict(self._clock.seconds)
-        parts["the rest"] = seconds - sum(parts.values())
-        return {"seconds": seconds, "parts": parts, "peak_bytes": memory.peak - memory.before}
+            whole = _now() - start
+        rest = whole - sum(self._clock.seconds.values())
+        seconds = {**self._clock.seconds, "the rest": rest, WHOLE: whole}
+        return {
+            "parts": {part: float(passed) for part, (passed, _) in seconds.items()},
+            "computed": {part: float(computed) for part, (_, computed) in seconds.items()},
+            "peak_bytes": memory.peak - memory.before,
+        }
 
     def log_bytes(self) -> int:
         """Size of the rollout log of the last logged step, once it is complete."""
@@ -167,23 +178,26 @@ class TrainerProcess:
 
 def _median(steps: list[dict[str, Any]]) -> dict[str, Any]:
     """Each figure's median over steps; the most of their memory."""
-    return {
-        "seconds": statistics.median(step["seconds"] for step in steps),
-        "parts": {part: statistics.median(step["parts"][part] for step in steps) for part in steps[0]["parts"]},
-        "peak_bytes": max(step["peak_bytes"] for step in steps),
+    of_parts = {
+        kind: {part: statistics.median(step[kind][part] for step in steps) for part in steps[0][kind]}
+        for kind in ("parts", "computed")
     }
+    return of_parts | {"peak_bytes": max(step["peak_bytes"] for step in steps)}
 
 
-def _table(columns: dict[str, dict[str, Any]]) -> Table:
-    table = Table("part", title="seconds of the trainer process")
+def _to_kernel(parts: dict[str, float]) -> float:
+    return 1 + parts[AROUND] / parts[KERNEL]
+
+
+def _table(columns: dict[str, dict[str, Any]], kind: str, title: str) -> Table:
+    table = Table("part", title=title)
     for name in columns:
         table.add_column(name, justify="right")
     steps = columns.values()
-    for part in columns["ours, logged"]["parts"]:
-        found = [step["parts"].get(part) for step in steps]
+    for part in columns["ours, logged"][kind]:
+        found = [step[kind].get(part) for step in steps]
         table.add_row(part, *("-" if seconds is None else f"{seconds:.3f}" for seconds in found))
     table.add_section()
-    table.add_row("whole step", *(f"{step['seconds']:.2f}" for step in steps))
     table.add_row("most memory, GiB", *(f"{step['peak_bytes'] / 2**30:.2f}" for step in steps))
     return table
 
@@ -224,21 +238,25 @@ def main(
     kernel = ours["parts"][KERNEL]
     figures = {
         "prompts": prompts,
-        "openrlhf_seconds": openrlhf["seconds"],
-        "ours_seconds": ours["seconds"],
-        "ours_share": ours["seconds"] / openrlhf["seconds"],
+        "openrlhf_seconds": openrlhf["parts"][WHOLE],
+        "ours_seconds": ours["parts"][WHOLE],
+        "ours_share": ours["parts"][WHOLE] / openrlhf["parts"][WHOLE],
+        "ours_share_computed": ours["computed"][WHOLE] / openrlhf["computed"][WHOLE],
         "ktae_seconds": ours["parts"][AROUND] + kernel,
         "kernel_seconds": kernel,
-        "ktae_to_kernel": 1 + ours["parts"][AROUND] / kernel,
-        "ktae_to_kernel_first": 1 + first["parts"][AROUND] / first["parts"][KERNEL],
-        "blocking_log_seconds": logged["seconds"] - ours["seconds"],
+        "ktae_to_kernel": _to_kernel(ours["parts"]),
+        "ktae_to_kernel_computed": _to_kernel(ours["computed"]),
+        "ktae_to_kernel_first_computed": _to_kernel(first["computed"]),
+        "blocking_log_seconds": logged["parts"][WHOLE] - ours["parts"][WHOLE],
         "log_bytes": log_bytes,
         "extra_bytes": max(ours["peak_bytes"] - openrlhf["peak_bytes"], 0),
         "parts": {name: step["parts"] for name, step in columns.items()},
+        "computed": {name: step["computed"] for name, step in columns.items()},
     }
     console = Console(width=130)
-    console.print(_table(columns))
-    console.print({name: value for name, value in figures.items() if name != "parts"})
+    console.print(_table(columns, "parts", "seconds of the trainer process"))
+    console.print(_table(columns, "computed", "seconds in which its thread computed"))
+    console.print({name: value for name, value in figures.items() if name not in ("parts", "computed")})
     if json_file:
         json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
