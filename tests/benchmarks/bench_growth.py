@@ -67,6 +67,7 @@ def batch_of(prompts: int) -> tuple[RolloutBatch, torch.Tensor]:
         log_probs=-torch.rand(shape, generator=generator), entropies=torch.rand(shape, generator=generator),
         truncated=torch.zeros(len(scores), dtype=torch.bool), labels=["1"] * len(scores), step=1,
         prompts=[f"prompt {group}" for group in rollouts.group.tolist()],
+        info={"group_id": torch.arange(len(scores)).float() % 2},
     )  # fmt: skip
     return batch, normed[:, None] * rollouts.mask
 
@@ -98,6 +99,8 @@ def measure(prompts: int, steps: int, folder: Path) -> dict[str, float]:
     found = {"estimator": seconds(lambda: key_token_values(*arguments, threads=1))}
     for name in TERMS:
         term = loaded(TERM, [name], {})
+        if "segments" in term[name].needs:  # of rollouts that are sampled in segments: bench_terms.py
+            continue
         found[f"term {name}"] = seconds(lambda term=term: apply_terms(term, batch, advantages))
     terms = loaded(TERM, ["ktae"], {})
     outcome = apply_terms(terms, batch, advantages)
