@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from tiny_run import PROCESSES, TinyRuns, alive, named, numbers, of_run, start, steps, wait_until
@@ -103,10 +104,11 @@ def test_a_ray_that_dies_before_anything_has_a_place_is_started_again_and_nothin
     """OpenRLHF would wait for ever for the place; and without who supervises it a run ends within 30 seconds."""
     line, folder = runs.command("orphan")
     process = start(line)
-    wait_until(lambda: folder.log_file.exists() and "Started a local Ray" in folder.log_file.read_text(), 200, process)
+    wait_until(lambda: is_connected_to_ray(process), 200, process)
     members = of_run(process)
     named(members, PROCESSES["raylet"]).kill()
     wait_until(lambda: folder.read()["restarts"], 120, process)
+    assert "a Ray node died: of the 2 GPUs" in folder.read()["restarts"][0]["reason"]
     assert not alive(members)
     wait_until(lambda: steps(folder), 400, process)
     members = of_run(process)
@@ -119,3 +121,12 @@ def test_a_ray_that_dies_before_anything_has_a_place_is_started_again_and_nothin
     assert time.monotonic() - killed_at < 30
     assert run["status"] == "failed"
     assert f"openrlhf-ktae train, pid {process.pid}) was killed" in run["reason"]
+
+
+def is_connected_to_ray(process):
+    """Whether the launcher is, as the name of a log of Ray's says; it imports for seconds after that."""
+    try:
+        launcher = named(of_run(process), PROCESSES["launcher"])
+    except AssertionError:
+        return False
+    return any(Path("/tmp/ray").glob(f"session_*/logs/python-core-driver-*_{launcher.pid}.log"))
