@@ -1,7 +1,10 @@
 """The vLLM rollout actor: OpenRLHF's, with one vLLM request per prompt and one copy of the tokenizer."""
 
 import asyncio
+<<<<<<< HEAD
 import multiprocessing
+=======
+>>>>>>> b756eb4 (An engine that dies with questions open ends its actor, and so the run starts again; it waited for ever)
 import os
 from copy import copy
 from typing import Any
@@ -25,6 +28,8 @@ from openrlhf_ktae.training.sampling.group import Group
 from openrlhf_ktae.training.step_metrics import GENERATED_TOKENS
 
 _RolloutActor = plain_class(vllm_engine.RolloutRayActor)
+_SECONDS_TO_REPORT = 5.0
+"""Failed requests have told the trainer by then why they did."""
 
 
 class _GroupRequest:
@@ -96,6 +101,7 @@ class RolloutActor(_RolloutActor):
                 multiprocessing.set_executable(python)  # vLLM spawns its engine's process
         kwargs |= engine_arguments(options, kwargs)
         await super().__init__(*args, **kwargs)  # pyright: ignore[reportGeneralTypeIssues]
+        self._watch = asyncio.ensure_future(self._end_with_engine())
         self._reward: CheckedReward | None = None
         if getattr(self.executor, "reward_func", None):
             self._reward = CheckedReward(self.executor.reward_func, options.run.reward_seconds)
@@ -104,6 +110,17 @@ class RolloutActor(_RolloutActor):
         # An agent of the user's samples by itself.
         self._sampler = sampler_of(options) if type(self.executor) is SingleTurnAgentExecutor else None
         self._evaluates = False
+
+    async def _end_with_engine(self) -> None:
+        """Ends this process some seconds after vLLM's engine has died.
+
+        Requests fail then; but what else it was asked and had not answered (to take weights, to pause) waits for ever
+        (vllm/v1/engine/core_client.py:1137), and with it the run.
+        """
+        while not self.llm.errored:
+            await asyncio.sleep(1)
+        await asyncio.sleep(_SECONDS_TO_REPORT)
+        os._exit(1)
 
     async def take_tokenizer(self, tokenizer) -> None:
         """Keeps the tokenizer for every later call of `generate_responses`."""
@@ -128,11 +145,16 @@ class RolloutActor(_RolloutActor):
         Each says under ``failed`` why the prompt cannot be trained on, or None.
         """
         kwargs["hf_tokenizer"] = self._tokenizer
-        if self._one_by_one is not None and self._one_by_one.round is not None:
-            seed = await self._one_by_one.round.turn(kwargs["prompt"])
+        this_round = self._one_by_one.round if self._one_by_one is not None else None
+        if this_round is not None:
+            seed = await this_round.turn(kwargs["prompt"])
             kwargs["sampling_params"] = kwargs["sampling_params"].clone()
             kwargs["sampling_params"].seed = seed
-        responses = as_arrays(await self._respond(num_samples, kwargs))
+        try:
+            responses = as_arrays(await self._respond(num_samples, kwargs))
+        finally:
+            if this_round is not None:
+                this_round.is_in()  # all are, if this one has been answered; else it may never have reached the engine
         if not responses:
             return []  # a tree without an edge that teaches
         failed = self._too_long(responses[0], kwargs) or next(filter(None, map(self._failure, responses)), None)

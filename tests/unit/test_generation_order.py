@@ -72,3 +72,38 @@ def test_the_order_of_arrival_does_not_matter():
 def test_seeds_differ_between_prompts_steps_and_repetitions():
     seeds = {seed_of(seed, prompt, count) for seed in (1, 2) for prompt in ("a", "b") for count in (1, 2)}
     assert len(seeds) == 8 and all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_an_engine_that_dies_while_requests_wait_for_their_turn_ends_all_of_them():
+    class Dying(Engine):
+        async def pause_generation(self, mode):
+            raise RuntimeError("died")
+
+    async def run():
+        engine_round = Round(Dying(), 7, 3)
+        turns = asyncio.gather(*map(engine_round.turn, "abc"), return_exceptions=True)
+        return await asyncio.wait_for(turns, 5)
+
+    assert [str(error) for error in asyncio.run(run())] == ["died"] * 3
+
+
+def test_a_request_that_the_engine_refuses_does_not_hold_up_the_others():
+    class Choosy(Engine):
+        async def add_request(self, prompt, seed):
+            if prompt == "b":
+                raise ValueError(prompt)
+            await super().add_request(prompt, seed)
+
+    async def run():
+        engine = Choosy()
+        one_by_one = OneByOne(engine)
+        one_by_one.round = Round(engine, 7, 3)
+
+        async def request(prompt):
+            await engine.add_request(prompt, await one_by_one.round.turn(prompt))
+
+        await asyncio.wait_for(asyncio.gather(*map(request, "abc"), return_exceptions=True), 5)
+        await asyncio.sleep(0)
+        return [prompt for prompt, _ in engine.queue]
+
+    assert asyncio.run(run()) == ["pause", "a", "c", "resume"]
