@@ -1,10 +1,7 @@
 """The vLLM rollout actor: OpenRLHF's, with one vLLM request per prompt and one copy of the tokenizer."""
 
 import asyncio
-<<<<<<< HEAD
 import multiprocessing
-=======
->>>>>>> b756eb4 (An engine that dies with questions open ends its actor, and so the run starts again; it waited for ever)
 import os
 from copy import copy
 from typing import Any

@@ -74,19 +74,6 @@ def test_seeds_differ_between_prompts_steps_and_repetitions():
     assert len(seeds) == 8 and all(0 <= seed < 2**31 for seed in seeds)
 
 
-def test_an_engine_that_dies_while_requests_wait_for_their_turn_ends_all_of_them():
-    class Dying(Engine):
-        async def pause_generation(self, mode):
-            raise RuntimeError("died")
-
-    async def run():
-        engine_round = Round(Dying(), 7, 3)
-        turns = asyncio.gather(*map(engine_round.turn, "abc"), return_exceptions=True)
-        return await asyncio.wait_for(turns, 5)
-
-    assert [str(error) for error in asyncio.run(run())] == ["died"] * 3
-
-
 def test_a_request_that_the_engine_refuses_does_not_hold_up_the_others():
     class Choosy(Engine):
         async def add_request(self, prompt, seed):
