@@ -42,6 +42,10 @@ def explain(error: BaseException) -> Failure:
         return Failure(disk_full(error), may_pass=False)
     if type(error).__name__ == "EngineDeadError":
         return Failure("a vLLM engine died", may_pass=True)
+    if (
+        isinstance(error, RuntimeError) and "Connection closed by peer" in text
+    ):  # gloo's words, after a path of its source
+        return Failure("a process that this one exchanged weights or tensors with died", may_pass=True)
     if isinstance(error, ValueError):
         return Failure(text, may_pass=False)
     return Failure(f"{type(error).__name__}: {_first_line(text)}", may_pass=True)

@@ -23,6 +23,11 @@ def through_ray(error, times=2):
         (Diverged("step 3: kl is not finite"), "step 3: kl is not finite", False),
         (RuntimeError("first line\nsecond"), "RuntimeError: first line", True),
         (
+            RuntimeError("[/pytorch/gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:2706. GLHF!"),
+            "a process that this one exchanged weights or tensors with died",
+            True,
+        ),
+        (
             OSError(errno.ENOSPC, "a checkpoint needs 9 bytes, 3 are free", "/data"),
             "the disk is full: /data (a checkpoint needs 9 bytes, 3 are free); make room, then resume",
             False,
