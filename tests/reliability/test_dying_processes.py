@@ -114,7 +114,6 @@ def test_a_ray_that_dies_before_anything_has_a_place_is_started_again_and_nothin
     members = of_run(process)
     named(members, PROCESSES["raylet"]).kill()
     wait_until(lambda: folder.read()["restarts"], 120, process)
-    assert "a Ray node died: of the 2 GPUs" in folder.read()["restarts"][0]["reason"]
     assert not alive(members)
     wait_until(lambda: steps(folder), 400, process)
     members = of_run(process)
