@@ -1,6 +1,7 @@
 """Forks of the fork server are what the Python in whose place they stand would be."""
 
 import multiprocessing
+import multiprocessing.resource_tracker
 import multiprocessing.spawn
 import os
 import signal
@@ -137,6 +138,7 @@ def test_titles_can_be_set(server, source):
 
 def test_multiprocessing_spawns_through_it(server):
     context = multiprocessing.get_context("spawn")
+    multiprocessing.resource_tracker.ensure_running()  # of this whole process, and therefore not by the server
     before = multiprocessing.spawn.get_executable()
     multiprocessing.set_executable(str(server.python))
     try:
