@@ -42,9 +42,8 @@ def explain(error: BaseException) -> Failure:
         return Failure(disk_full(error), may_pass=False)
     if type(error).__name__ == "EngineDeadError":
         return Failure("a vLLM engine died", may_pass=True)
-    if (
-        isinstance(error, RuntimeError) and "Connection closed by peer" in text
-    ):  # gloo's words, after a path of its source
+    # Gloo's words, behind a path of its source.
+    if isinstance(error, RuntimeError) and "Connection closed by peer" in text:
         return Failure("a process that this one exchanged weights or tensors with died", may_pass=True)
     if isinstance(error, ValueError):
         return Failure(text, may_pass=False)
