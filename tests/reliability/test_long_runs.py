@@ -78,9 +78,8 @@ def test_a_soak_changes_no_number_and_lets_nothing_grow(tmp_path_factory):
             attempts[-1].note(of_run(run.process))
             supervisor.note([run.process])
             in_one_go.note([unbroken.process, *of_run(unbroken.process)])
-            assert (
-                len(list_checkpoints(checkpoint_folder(run.folder))) <= 3
-            )  # the new one and two old ones for a moment
+            # The new one and two old ones, for a moment.
+            assert len(list_checkpoints(checkpoint_folder(run.folder))) <= 3
         run.kill_one(rng, among=tuple(PROCESSES))
         print(f"{run.killed.total()}. after step {until}: {dict(run.outcomes)}", flush=True)
         last = until
