@@ -25,6 +25,10 @@ Ray names an actor of ours after the class of OpenRLHF's that it is a subclass o
 """
 
 
+_LONGEST = 160
+"""Characters of another package's message; the whole of it stands in the traceback above."""
+
+
 def explain(error: BaseException) -> Failure:
     """One sentence without its full stop, and whether another attempt may get further.
 
@@ -42,8 +46,8 @@ def explain(error: BaseException) -> Failure:
         return Failure(disk_full(error), may_pass=False)
     if type(error).__name__ == "EngineDeadError":
         return Failure("a vLLM engine died", may_pass=True)
-    # Gloo's words, behind a path of its source.
-    if isinstance(error, RuntimeError) and "Connection closed by peer" in text:
+    # Where gloo notices that a connection ended, in words that differ with the moment (closed by peer, read error ...).
+    if isinstance(error, RuntimeError) and "gloo/transport/tcp/pair.cc" in text and "timeout" not in text:
         return Failure("a process that this one exchanged weights or tensors with died", may_pass=True)
     if isinstance(error, ValueError):
         return Failure(text, may_pass=False)
@@ -74,4 +78,5 @@ def _who_died(text: str) -> str:
 
 
 def _first_line(text: str) -> str:
-    return text.splitlines()[0] if text else "no message"
+    first = text.splitlines()[0] if text else "no message"
+    return first if len(first) <= _LONGEST else f"{first[:_LONGEST]} ..."

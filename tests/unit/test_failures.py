@@ -22,8 +22,19 @@ def through_ray(error, times=2):
         (ValueError("scores: found 0.5"), "scores: found 0.5", False),
         (Diverged("step 3: kl is not finite"), "step 3: kl is not finite", False),
         (RuntimeError("first line\nsecond"), "RuntimeError: first line", True),
+        (RuntimeError("long " * 100), f"RuntimeError: {'long ' * 32} ...", True),
+        (
+            RuntimeError("[/w/gloo/transport/tcp/pair.cc:1] Application timeout caused pair closure"),
+            "RuntimeError: [/w/gloo/transport/tcp/pair.cc:1] Application timeout caused pair closure",
+            True,
+        ),
         (
             RuntimeError("[/pytorch/gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:2706. GLHF!"),
+            "a process that this one exchanged weights or tensors with died",
+            True,
+        ),
+        (
+            RuntimeError("[/w/gloo/transport/tcp/pair.cc:537] Read error [127.0.0.1]:36780: Connection reset. Oh"),
             "a process that this one exchanged weights or tensors with died",
             True,
         ),
