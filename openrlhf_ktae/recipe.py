@@ -9,6 +9,7 @@ the same option are an error: the recipe has to say which one holds.
 """
 
 import difflib
+import json
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -121,8 +122,13 @@ class RunConfig:
         check(argv)
         return argv
 
+    def described(self, run_dir: Path | str) -> dict[str, dict[str, Any]]:
+        """Every option of a run in ``run_dir``, by section: ``config`` in its run.json."""
+        ours = {name: json.loads(options.model_dump_json()) for name, options in self.sections.items()}
+        return {"openrlhf": self.openrlhf_settings(run_dir)} | ours
+
     def settings(self) -> dict[str, Any]:
-        """Every option by name, ours with their defaults; what ``--dry-run`` prints and run.json holds."""
+        """Every option by name, ours with their defaults; what ``--dry-run`` prints."""
         flat = dict(self.openrlhf)
         for section, options in self.sections.items():
             flat |= {f"{section}.{name}": value for name, value in options.model_dump().items()}

@@ -143,8 +143,7 @@ def _describe(plan: Plan) -> dict[str, Any]:
         "argv": config.openrlhf_argv(folder.path),
         "gpus": plan.batches.gpus,
         "resumed_from": None,
-        "config": {"openrlhf": config.openrlhf_settings(folder.path)}
-        | {name: json.loads(options.model_dump_json()) for name, options in config.sections.items()},
+        "config": config.described(folder.path),
         "versions": installed_versions(),
         "git_commit": git_commit(Path(config.recipe)),
         "seed": config.openrlhf.get("train.seed", 42),

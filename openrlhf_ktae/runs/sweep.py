@@ -44,12 +44,13 @@ def sweep_command(
         runs = planned_runs(sweep, file.parent)
         folder = SweepFolder(output or Path("runs") / "sweeps" / file.stem)
         for part in only:
-            if not any(part in run.name for run in runs):
-                raise ValueError(f"--only: no run's name holds {part!r}; the first is {runs[0].name}")
-        chosen = [run for run in runs if not only or any(part in run.name for part in only)]
-        notes = check_runs(sweep, runs)
-        for run in runs:
-            folder.check_options(run)
+            if not any(part in _path(run) for run in runs):
+                raise ValueError(f"--only: no run's name holds {part!r}; the first is {_path(runs[0])}")
+        chosen = [run for run in runs if not only or any(part in _path(run) for part in only)]
+        configs = resolved_runs(runs)
+        notes = check_runs(sweep, configs)
+        for run, config in configs:
+            folder.check_options(run, config)
     except ValueError as error:
         say_error("error", str(error))
         return 2
@@ -61,22 +62,36 @@ def sweep_command(
     return Sweep(folder, sweep, runs, chosen, parallel, trainer).run()
 
 
-def check_runs(sweep: SweepFile, runs: Sequence[PlannedRun]) -> list[str]:
-    """Resolves every run before any starts; returns in what an arm differs from the baseline besides its method.
+def _path(run: PlannedRun) -> str:
+    """A run's name, of which ``seed-1/`` is a part where it is not seed 10."""
+    return f"{run.name}/"
+
+
+def resolved_runs(runs: Sequence[PlannedRun]) -> list[tuple[PlannedRun, RunConfig]]:
+    """Every run with its recipe and options, resolved before any starts.
 
     Raises:
-        ValueError: an option that cannot be, or two runs that would make each other's prompts and model anew.
+        ValueError: an option that cannot be.
+    """
+    resolved = []
+    for run in runs:
+        try:
+            resolved.append((run, resolve(run.recipe, list(run.overrides))))
+        except ValueError as error:
+            raise ValueError(f"{run.name}: {error}") from error
+    return resolved
+
+
+def check_runs(sweep: SweepFile, resolved: Sequence[tuple[PlannedRun, RunConfig]]) -> list[str]:
+    """Returns in what an arm differs from the baseline besides its method.
+
+    Raises:
+        ValueError: two runs that would make each other's prompts and model anew.
     """
     notes: dict[str, None] = {}
     made: dict[Path, tuple[str, MadeOptions]] = {}
     of_baseline: dict[tuple[str, int], RunConfig] = {}
-    resolved: list[tuple[PlannedRun, RunConfig]] = []
-    for run in runs:
-        try:
-            config = resolve(run.recipe, list(run.overrides))
-        except ValueError as error:
-            raise ValueError(f"{run.name}: {error}") from error
-        resolved.append((run, config))
+    for run, config in resolved:
         if run.arm == sweep.baseline:
             of_baseline[run.setting, run.seed] = config
         options = config.make_task().options

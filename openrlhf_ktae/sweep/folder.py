@@ -9,11 +9,13 @@ from typing import Any
 
 from openrlhf_ktae.checkpoints import has_checkpoint
 from openrlhf_ktae.files import write_json
+from openrlhf_ktae.recipe import RunConfig
 from openrlhf_ktae.run_folder import RunFolder, now
 from openrlhf_ktae.sweep.plan import PlannedRun, SweepFile
 
 FORMAT = 1
 """Version of the layout; readers refuse another one."""
+_WAY_OUT = "give the changed sweep another --output, or delete that folder"
 
 
 @dataclass(frozen=True)
@@ -83,23 +85,44 @@ class SweepFolder:
                 return RunState("finished", attempt)
         return RunState("broken", attempts[-1], has_checkpoint(attempts[-1]))
 
-    def check_options(self, run: PlannedRun) -> None:
+    def check_options(self, run: PlannedRun, config: RunConfig) -> None:
         """Refuses a run whose earlier attempts had other options: they would be counted as the same.
+
+        Args:
+            config: the run's recipe and options, resolved.
 
         Raises:
             ValueError: naming the run, the option, and both values.
         """
         asked = _by_name(run.overrides)
         for attempt in self.attempts(run):
-            found = _by_name(attempt.read()["overrides"])
+            described = attempt.read()
+            found = _by_name(described["overrides"])
             found.pop("run.output_dir", None)
             for option in sorted(asked.keys() | found.keys()):
                 if asked.get(option) != found.get(option):
                     raise ValueError(
                         f"{run.name}: {option} was {found.get(option, 'not set')} in {attempt.path}, and the sweep's "
-                        f"file says {asked.get(option, 'nothing')}; give the changed sweep another --output, or delete "
-                        "that folder"
+                        f"file says {asked.get(option, 'nothing')}; {_WAY_OUT}"
                     )
+            # What the recipe and its fragments say; an option that either does not know came or went between versions.
+            said, before = _numbers_and_names(config.described(attempt.path)), _numbers_and_names(described["config"])
+            for option in sorted(said.keys() & before.keys()):
+                if said[option] != before[option]:
+                    raise ValueError(
+                        f"{run.name}: {option} was {before[option]} in {attempt.path}, and is {said[option]} now "
+                        f"({config.sources.get(option, 'a default')}); {_WAY_OUT}"
+                    )
+
+
+def _numbers_and_names(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """``config`` of a run.json by option, without paths: the checkout may stand elsewhere by now."""
+    flat = {
+        (name if section == "openrlhf" else f"{section}.{name}"): value
+        for section, options in config.items()
+        for name, value in options.items()
+    }
+    return {option: value for option, value in flat.items() if "/" not in str(value)}
 
 
 def _by_name(overrides: Sequence[str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from openrlhf_ktae.recipe import resolve
-from openrlhf_ktae.runs.sweep import check_runs
+from openrlhf_ktae.runs.sweep import check_runs, resolved_runs
 from openrlhf_ktae.sweep.plan import SweepFile, planned_runs, read_sweep, settings_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,29 +95,29 @@ def test_files_that_are_missing_or_no_mapping_are_named(tmp_path):
 def test_a_wrong_option_is_found_before_any_run_starts():
     asked = sweep(arms={"grpo": {}, "typo": {"ktae.gama": 0}})
     with pytest.raises(ValueError, match=r"typo/seed-1: ktae.gama: unknown option; did you mean ktae.gamma"):
-        check_runs(asked, planned_runs(asked, ROOT))
+        check_runs(asked, resolved_runs(planned_runs(asked, ROOT)))
 
 
 def test_two_settings_may_not_make_each_others_prompts_and_model_anew():
     asked = sweep(values={"arithmetic.warmup_noise": (0.1, 0.2)})
     with pytest.raises(ValueError, match=r"in runs/assets/arithmetic, as warmup_noise=0\.1/grpo/seed-1 does"):
-        check_runs(asked, planned_runs(asked, ROOT))
+        check_runs(asked, resolved_runs(planned_runs(asked, ROOT)))
 
 
 def test_an_arm_with_other_prompts_is_named():
     asked = sweep(arms={"grpo": {}, "small": {"rollout.batch_size": 16, "train.batch_size": 128}})
-    assert check_runs(asked, planned_runs(asked, ROOT)) == [
+    assert check_runs(asked, resolved_runs(planned_runs(asked, ROOT))) == [
         "rollout.batch_size of arm small is not the baseline's: the two do not see the same prompts"
     ]
     asked = sweep()
-    assert check_runs(asked, planned_runs(asked, ROOT)) == []
+    assert check_runs(asked, resolved_runs(planned_runs(asked, ROOT))) == []
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "recipes" / "sweeps").glob("*.yaml")), ids=lambda file: file.stem)
 def test_every_sweep_of_this_project_resolves(file):
     asked = read_sweep(file)
     runs = [run for run in planned_runs(asked, file.parent) if run.seed == asked.seeds[0]]
-    assert check_runs(asked, runs) == []
+    assert check_runs(asked, resolved_runs(runs)) == []
 
 
 def test_shuffled_values_are_those_of_the_same_rollout_in_another_order():

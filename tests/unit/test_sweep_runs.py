@@ -13,6 +13,7 @@ import yaml
 
 from openrlhf_ktae.checkpoints import write_manifest
 from openrlhf_ktae.files import write_json
+from openrlhf_ktae.recipe import resolve
 from openrlhf_ktae.run_folder import RunFolder, now
 from openrlhf_ktae.sweep.folder import SweepFolder, seconds_left
 from openrlhf_ktae.sweep.plan import planned_runs, read_sweep
@@ -149,6 +150,35 @@ def test_changed_options_of_a_run_that_is_there_are_refused(file, tmp_path):
     said = " ".join(process.communicate()[0].split())
     assert process.returncode == 2
     assert "grpo/seed-1: actor.adam.lr was not set in" in said and "give the changed sweep another --output" in said
+
+
+def test_a_recipe_that_changed_since_is_refused_and_one_that_moved_is_not(file, tmp_path):
+    folder = SweepFolder(tmp_path / "out")
+    run = planned_runs(read_sweep(file), file.parent)[0]
+    attempt = RunFolder(folder.of(run) / "stand-in-0")
+    attempt.path.mkdir(parents=True)
+    config = resolve(run.recipe, list(run.overrides))
+    described = config.described("/elsewhere/runs/stand-in-0")
+    content = {"status": "finished", "started_at": now(), "overrides": list(run.overrides), "config": described}
+    write_json(attempt.run_json, content)
+    folder.check_options(run, config)
+    described["openrlhf"]["actor.adam.lr"] = 0.5
+    write_json(attempt.run_json, content)
+    with pytest.raises(ValueError, match=r"grpo/seed-1: actor.adam.lr was 0.5 in .*, and is 0.0002 now \(configs/"):
+        folder.check_options(run, config)
+    described["openrlhf"].pop("actor.adam.lr")
+    described["run"]["collapse_steps"] = 3
+    write_json(attempt.run_json, content)
+    with pytest.raises(ValueError, match=r"run.collapse_steps was 3 in .*, and is 10 now \(a default\)"):
+        folder.check_options(run, config)
+
+
+def test_a_run_is_chosen_by_its_whole_name(file, tmp_path):
+    content = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump(content | {"seeds": [1, 10]}))
+    output = tmp_path / "out"
+    start(file, output, only="grpo/seed-1/").communicate()
+    assert finished(file, output) == ["grpo/seed-1"]
 
 
 def test_a_part_that_names_no_run_is_refused(file, tmp_path):
