@@ -2,6 +2,7 @@
 
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -120,10 +121,16 @@ def test_every_sweep_of_this_project_resolves(file):
     assert check_runs(asked, resolved_runs(runs)) == []
 
 
-def test_shuffled_values_are_those_of_the_same_rollout_in_another_order():
-    spec = importlib.util.spec_from_file_location("shuffled_ktae", ROOT / "recipes" / "sweeps" / "shuffled_ktae.py")
+def arm(name):
+    """The module of an arm that is a file of its own."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "recipes" / "sweeps" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def test_shuffled_values_are_those_of_the_same_rollout_in_another_order():
+    module = arm("shuffled_ktae")
     values = torch.arange(40.0).view(2, 20)
     mask = torch.arange(20).expand(2, 20) < torch.tensor([[20], [5]])
     found = module.shuffled(values, mask, seed=3)
@@ -131,3 +138,16 @@ def test_shuffled_values_are_those_of_the_same_rollout_in_another_order():
     assert sorted(found[1, :5].tolist()) == values[1, :5].tolist() and found[1, 5:].tolist() == values[1, 5:].tolist()
     assert torch.equal(found, module.shuffled(values, mask, seed=3))
     assert not torch.equal(found, module.shuffled(values, mask, seed=4))
+
+
+def test_oracle_credit_is_the_advantage_on_the_tokens_that_decide():
+    oracle = arm("oracle_credit")
+    term = oracle.Term(oracle.OracleCreditOptions(model="nowhere"))
+    term._texts = ["<pad>", "<eos>", " bab", " makes", " 1", " 9", " .", " #"]
+    rows = [[2, 3, 4, 6, 2, 7, 5, 1], [4, 3, 5, 0, 0, 0, 0, 0]]
+    batch = SimpleNamespace(token_ids=torch.tensor(rows), mask=torch.tensor(rows) != 0)
+    batch.mask[1, 0] = False  # a token of the prompt
+    found = term.apply(batch, torch.tensor([[0.5], [-2.0]]).expand(2, 8))
+    expected = [[0, 0.5, 0.5, 0, 0, 0, 0.5, 0], [0, -2, -2, 0, 0, 0, 0, 0]]
+    assert found.advantages.tolist() == expected
+    assert found.metrics["share"] == pytest.approx(5 / 10)

@@ -1,0 +1,39 @@
+"""Upper bound for credit by token: the rollout's advantage on the tokens that decide, none on the others.
+
+For worded arithmetic, which knows the tokens that decide.
+"""
+
+from functools import cached_property
+
+import torch
+from transformers import AutoTokenizer
+
+from openrlhf_ktae.advantage.term import AdvantageTerm, TermResult
+from openrlhf_ktae.config import Options
+from openrlhf_ktae.tasks.worded_arithmetic import decisive_tokens
+
+
+class OracleCreditOptions(Options):
+    """Section ``oracle_credit``."""
+
+    model: str
+    """The folder of the start model, whose tokenizer says what a token reads."""
+
+
+class Term(AdvantageTerm):
+    """A'_t = A_t where token t decides, else 0. The mean is still taken over all tokens."""
+
+    Options = OracleCreditOptions
+
+    @cached_property
+    def _texts(self):
+        tokenizer = AutoTokenizer.from_pretrained(self.options.model)
+        return tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+
+    def apply(self, batch, advantages):
+        decides = torch.zeros_like(batch.mask)
+        for row, mask in enumerate(batch.mask):
+            texts = [self._texts[token] for token in batch.token_ids[row, mask].tolist()]
+            decides[row, mask] = torch.tensor(decisive_tokens(texts), dtype=torch.bool)
+        metrics = {"share": decides.sum().item() / max(1, int(batch.mask.sum()))}
+        return TermResult(advantages * decides, metrics, {"decides": decides.to(advantages.dtype)})
