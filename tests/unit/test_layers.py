@@ -32,7 +32,7 @@ ALLOWED = {
     "adapters": {"advantage"},
     "reward": {"config", "reward"},
     "tasks": {"config", "files", "table_files", "plugins", "reward", "tasks"},
-    "sweep": {"config", "files", "run_folder", "checkpoints", "plugins", "tasks", "sweep"},
+    "sweep": {"config", "files", "recipe", "run_folder", "checkpoints", "plugins", "tasks", "sweep"},
     "report": {"config", "checkpoints", "files", "intervals", "run_folder", "advantage", "sweep", "report"},
     "runs": {
         "config",
