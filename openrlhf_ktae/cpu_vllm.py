@@ -1,5 +1,12 @@
 """What vLLM needs on a machine without a GPU, in training and in evaluation. Imports neither torch nor vLLM."""
 
+OPENMP = {"OMP_WAIT_POLICY": "passive"}
+"""Environment of a process that computes on several cores: its threads sleep while they wait for each other.
+
+By default they spin (libgomp), on cores that other processes need: beside other work a training step is then twenty
+times slower. Read when PyTorch is imported.
+"""
+
 ENVIRONMENT = {
     # The engines share the cores with other processes; two threads each is up to 10x slower.
     "OMP_NUM_THREADS": "1",

@@ -4,6 +4,7 @@ import os
 import time
 from contextlib import ExitStack
 
+from openrlhf_ktae import cpu_vllm
 from openrlhf_ktae.plugins import section_of
 from openrlhf_ktae.recipe import RunConfig
 from openrlhf_ktae.runs.terminal import Counting, say
@@ -27,6 +28,8 @@ def make_assets(task: BaseTask, name: str) -> float:
         say(f"{what}: already there ({task.options.directory})")
         return 0.0
     start = time.monotonic()
+    for variable, value in cpu_vllm.OPENMP.items():
+        os.environ.setdefault(variable, value)
     from openrlhf_ktae.tasks.tiny_model import prepare_task  # seconds, for PyTorch and Transformers
 
     steps = task.options.warmup_steps

@@ -18,6 +18,7 @@ from openrlhf_ktae.training import attention
 ENVIRONMENT = {
     **cpu_vllm.QUIET,
     **cpu_vllm.ENVIRONMENT,
+    **cpu_vllm.OPENMP,
     # DeepSpeed takes gloo and probes no CUDA.
     "DS_ACCELERATOR": "cpu",
     "TOKENIZERS_PARALLELISM": "false",

@@ -35,6 +35,7 @@ ALLOWED = {
     "sweep": {"config", "files", "recipe", "run_folder", "checkpoints", "plugins", "tasks", "sweep"},
     "report": {"config", "checkpoints", "files", "intervals", "run_folder", "advantage", "sweep", "report"},
     "runs": {
+        "cpu_vllm",
         "config",
         "files",
         "hub",
