@@ -1,5 +1,6 @@
 """Files that a reader sees whole or not at all."""
 
+import errno
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,14 @@ def replacing(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def disk_full(error: OSError) -> str | None:
+    """What a full disk is reported as, with the path where it was noticed; None for any other error."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    where = f": {error.filename}" if error.filename else ""
+    return f"the disk is full{where} ({error.strerror}); make room, then resume"
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> Path:

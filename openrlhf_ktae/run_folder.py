@@ -14,9 +14,10 @@ from typing import Any
 from openrlhf_ktae.files import replacing, write_json
 
 FORMAT = 1
+"""Version of the run folder's layout; readers refuse a newer one."""
+
 VOCABULARY_FILE = "vocabulary.parquet"
 """In rollouts/: columns ``token_id`` and ``token``, the text of every token id that the rollout files hold."""
-"""Version of the run folder's layout; readers refuse a newer one."""
 
 EXIT_STOPPED = 3
 """Exit code of a run that ended early because its ``stop`` file asked for it."""

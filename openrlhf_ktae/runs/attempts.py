@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from openrlhf_ktae.checkpoints import choose_checkpoint
+from openrlhf_ktae.files import disk_full
 from openrlhf_ktae.run_folder import EXIT_STOPPED, Failure, RunFolder, now
 from openrlhf_ktae.runs.supervise import Interrupted, signals, supervise
 
@@ -41,10 +42,11 @@ def train_until_it_ends(
         with signals(folder):
             while True:
                 _prepare_attempt(folder, say)
+                logged = folder.log_file.stat().st_size if folder.log_file.exists() else 0
                 code = supervise(folder, on_line)
                 if code in (0, EXIT_STOPPED):
                     return Outcome("finished" if code == 0 else "stopped", code)
-                failure = find_failure(folder, code)
+                failure = find_failure(folder, code, logged)
                 step = folder.last_step() + 1
                 end = why_it_ends(failure, step, failed_at, restarts, max_restarts)
                 if end is not None:
@@ -57,6 +59,10 @@ def train_until_it_ends(
                 say(f"Restart {restarts} of {max_restarts} (run.max_restarts).")
     except Interrupted:
         return Outcome("interrupted", 128 + signal.SIGINT)
+    except OSError as error:  # of this process's own files: the launcher's are explained by what it notes
+        if (reason := disk_full(error)) is None:
+            raise
+        return Outcome("failed", 1, reason)
 
 
 def why_it_ends(failure: Failure, step: int, failed_at: int | None, restarts: int, max_restarts: int) -> str | None:
@@ -84,8 +90,11 @@ def _prepare_attempt(folder: RunFolder, say: Callable[[str], None]) -> None:
         say(f"Going on after step {checkpoint.step}." if checkpoint else "No checkpoint yet: starting at step 1 again.")
 
 
-def find_failure(folder: RunFolder, code: int) -> Failure:
-    """Why the launcher ended: what it noted, else the signal that ended it, else the last exception in train.log."""
+def find_failure(folder: RunFolder, code: int, logged: int = 0) -> Failure:
+    """Why the launcher ended: what it noted, else the signal that ended it, else the last exception in train.log.
+
+    ``logged``: bytes of train.log that are from before it started.
+    """
     if failure := folder.read_failure():
         return failure
     if code == -signal.SIGKILL:
@@ -93,13 +102,15 @@ def find_failure(folder: RunFolder, code: int) -> Failure:
     elif code < 0:
         reason = f"the training process was ended by {signal.Signals(-code).name}"
     else:
-        reason = _last_exception(folder) or f"the training process ended with exit code {code}"
+        reason = _last_exception(folder, logged) or f"the training process ended with exit code {code}"
     return Failure(reason, may_pass=True)
 
 
-def _last_exception(folder: RunFolder) -> str | None:
+def _last_exception(folder: RunFolder, start: int) -> str | None:
     if not folder.log_file.exists():
         return None
-    text = _COLOUR.sub("", folder.log_file.read_text(encoding="utf-8", errors="replace"))
+    with folder.log_file.open("rb") as file:
+        file.seek(start)
+        text = _COLOUR.sub("", file.read().decode("utf-8", errors="replace"))
     matches = [match[1] for line in text.splitlines() if (match := _EXCEPTION_LINE.match(line.strip()))]
     return matches[-1] if matches else None

@@ -39,7 +39,7 @@ def supervise(folder: RunFolder, on_line: Callable[[dict[str, Any]], None]) -> i
     # vLLM leaves a socket where an engine was killed.
     with folder.log_file.open("ab") as log, tempfile.TemporaryDirectory(prefix="ktae-") as sockets:
         process = subprocess.Popen(
-            [sys.executable, "-m", "openrlhf_ktae.training.launch", str(folder.path)],
+            [sys.executable, "-m", "openrlhf_ktae.training.launch", str(folder.path), str(os.getpid())],
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

@@ -1,10 +1,10 @@
 """Why training ended, in one sentence, from the exception that reached the launcher."""
 
-import errno
 import re
 
 from ray.exceptions import ActorDiedError, ActorUnavailableError, NodeDiedError, OutOfMemoryError
 
+from openrlhf_ktae.files import disk_full
 from openrlhf_ktae.run_folder import Failure
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -42,8 +42,8 @@ def explain(error: BaseException) -> Failure:
         return Failure("an actor's process died", may_pass=True)
     if isinstance(error, OutOfMemoryError):
         return Failure("Ray ended a process because the machine was out of memory", may_pass=True)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Failure(disk_full(error), may_pass=False)
+    if isinstance(error, OSError) and (reason := disk_full(error)):
+        return Failure(reason, may_pass=False)
     if type(error).__name__ == "EngineDeadError":
         return Failure("a vLLM engine died", may_pass=True)
     # Where gloo notices that a connection ended, in words that differ with the moment (closed by peer, read error ...).
@@ -52,12 +52,6 @@ def explain(error: BaseException) -> Failure:
     if isinstance(error, ValueError):
         return Failure(text, may_pass=False)
     return Failure(f"{type(error).__name__}: {_first_line(text)}", may_pass=True)
-
-
-def disk_full(error: OSError) -> str:
-    """What a full disk is reported as, with the path where it was noticed."""
-    where = f": {error.filename}" if error.filename else ""
-    return f"the disk is full{where} ({error.strerror}); make room, then resume"
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -1,7 +1,8 @@
 """Runs OpenRLHF's own command line with this project's classes in place of OpenRLHF's.
 
-``python -m openrlhf_ktae.training.launch RUN_FOLDER`` reads what to run from ``RUN_FOLDER/run.json``. The same launcher
-serves GPU and CPU, a Ray of its own and a cluster, and the entry point of a ``ray job submit``.
+``python -m openrlhf_ktae.training.launch RUN_FOLDER PARENT`` reads what to run from ``RUN_FOLDER/run.json``, and ends
+with the process PARENT, which started it. The same launcher serves GPU and CPU, a Ray of its own and a cluster, and the
+entry point of a ``ray job submit``.
 """
 
 import json
@@ -89,13 +90,14 @@ def launch(folder: RunFolder) -> int:
     return 0
 
 
-def end_with_parent(folder: RunFolder) -> None:
+def end_with_parent(folder: RunFolder, parent: int) -> None:
     """Ends the whole run when the process that supervises it is gone: nobody else would end it or note its state.
+
+    ``parent``: its id. If asked for here, it would be another's where that process is gone already.
 
     Started as a thread of the launcher. Every process of the run is in the launcher's session (`supervise`); actors on
     other nodes end with their driver, which is this process.
     """
-    parent = os.getppid()
     while os.getppid() == parent:
         time.sleep(_PARENT_SECONDS)
     reason = f"the process that supervises the run (openrlhf-ktae train, pid {parent}) was killed"
@@ -121,7 +123,7 @@ def main() -> int:
     # The default action would leave Ray's processes to find out by themselves; SystemExit shuts Ray down.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     folder = RunFolder(Path(sys.argv[1]))
-    threading.Thread(target=end_with_parent, args=(folder,), daemon=True).start()
+    threading.Thread(target=end_with_parent, args=(folder, int(sys.argv[2])), daemon=True).start()
     return launch(folder)
 
 

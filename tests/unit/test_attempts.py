@@ -1,5 +1,6 @@
 """When a run goes on by itself, and what it says about a failure."""
 
+import errno
 import json
 import signal
 
@@ -25,7 +26,9 @@ def launcher(folder, monkeypatch, *script):
     attempts_left = list(script)
 
     def supervise(_, on_line):
-        steps, code, failure = attempts_left.pop(0)
+        steps, code, failure, *said = attempts_left.pop(0)
+        with folder.log_file.open("a") as log_file:
+            log_file.writelines(said)
         log = MetricsLog(folder, first_step=1)
         for step in range(1, steps + 1):
             log.write("train", step, {})
@@ -80,6 +83,28 @@ def test_what_failed_before_does_not_explain_the_next_attempt(folder, monkeypatc
         "a vLLM engine died",
         "the training process was ended by SIGKILL",
     ]
+
+
+def test_an_exception_that_an_attempt_before_logged_is_not_the_reason(folder, monkeypatch):
+    launcher(folder, monkeypatch, (1, 1, None, "KeyError: 'first'\n"), (2, 143, None), (3, 0, None))
+    train(folder)
+    assert [entry["reason"] for entry in folder.read()["restarts"]] == [
+        "KeyError: 'first'",
+        "the training process ended with exit code 143",
+    ]
+
+
+def test_a_disk_that_is_full_when_a_run_starts_again_is_one_sentence(folder, monkeypatch):
+    left = launcher(folder, monkeypatch, (1, 1, DIED), (2, 0, None))
+
+    def reserve_room():
+        if len(left) == 1:  # one attempt has been made
+            raise OSError(errno.ENOSPC, "No space left on device", "/runs/1/.reserve")
+
+    monkeypatch.setattr(folder, "reserve_room", reserve_room)
+    outcome, _ = train(folder)
+    assert (outcome.status, len(left)) == ("failed", 1)
+    assert outcome.reason == "the disk is full: /runs/1/.reserve (No space left on device); make room, then resume"
 
 
 def test_without_a_note_the_last_exception_of_the_log_is_the_reason(folder):

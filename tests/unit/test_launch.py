@@ -4,7 +4,9 @@ import json
 import subprocess
 import sys
 
+from openrlhf_ktae.files import write_json
 from openrlhf_ktae.ray_address import LOOPBACK
+from openrlhf_ktae.run_folder import RunFolder
 from openrlhf_ktae.training.launch import worker_environment
 
 
@@ -39,3 +41,19 @@ def test_ray_takes_the_loopback_address_for_this_machine():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "127.0.0.1\n", done.stderr
+
+
+def test_a_launcher_whose_parent_was_killed_before_it_could_look_ends_too(tmp_path):
+    folder = RunFolder(tmp_path)
+    write_json(folder.run_json, {"status": "running"})
+    code = (
+        "import sys\n"
+        "from openrlhf_ktae.run_folder import RunFolder\n"
+        "from openrlhf_ktae.training.launch import end_with_parent\n"
+        f"end_with_parent(RunFolder({str(tmp_path)!r}), int(sys.argv[1]))\n"
+    )
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    done = subprocess.run([sys.executable, "-c", code, str(gone.pid)], start_new_session=True, timeout=60)
+    assert done.returncode == 1
+    assert (folder.read()["status"], f"pid {gone.pid}) was killed" in folder.read()["reason"]) == ("failed", True)
