@@ -7,6 +7,8 @@ step are there, takes them in one order, and only then starts.
 
 import asyncio
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 
@@ -24,14 +26,21 @@ class Round:
         self._waiting: list[tuple[str, asyncio.Future[int]]] = []
         self._is_in = asyncio.Event()
 
-    async def turn(self, prompt: str) -> int:
-        """Waits until every request before this one is in the engine's queue; returns the seed to sample with."""
+    @asynccontextmanager
+    async def turn(self, prompt: str) -> AsyncIterator[int]:
+        """Waits until every request before this one is in the engine's queue; gives the seed to sample with.
+
+        Inside, the request is made and answered.
+        """
         mine: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting.append((prompt, mine))
         if len(self._waiting) == self._expected:
             self._task = asyncio.ensure_future(self._let_in())
             self._task.add_done_callback(self._give_up)
-        return await mine
+        try:
+            yield await mine
+        finally:
+            self.is_in()  # all are, if this one has been answered; else it may never have reached the engine
 
     def _give_up(self, task: asyncio.Task[None]) -> None:
         """Tells who still waits that the engine has died; nobody else would."""
@@ -41,7 +50,7 @@ class Round:
                     waiting.set_exception(error)
 
     def is_in(self) -> None:
-        """Called when the request whose turn it is has reached the engine's queue, or could not."""
+        """Called when the request whose turn it is has reached the engine's queue, or never will."""
         self._is_in.set()
 
     async def _let_in(self) -> None:
@@ -64,8 +73,7 @@ class OneByOne:
         self.round: Round | None = None
 
     async def _add(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return await self._add_request(*args, **kwargs)
-        finally:
-            if self.round is not None:
-                self.round.is_in()
+        added = await self._add_request(*args, **kwargs)
+        if self.round is not None:
+            self.round.is_in()
+        return added

@@ -3,6 +3,7 @@
 import asyncio
 import multiprocessing
 import os
+from contextlib import nullcontext
 from copy import copy
 from typing import Any
 
@@ -143,15 +144,11 @@ class RolloutActor(_RolloutActor):
         """
         kwargs["hf_tokenizer"] = self._tokenizer
         this_round = self._one_by_one.round if self._one_by_one is not None else None
-        if this_round is not None:
-            seed = await this_round.turn(kwargs["prompt"])
-            kwargs["sampling_params"] = kwargs["sampling_params"].clone()
-            kwargs["sampling_params"].seed = seed
-        try:
+        async with this_round.turn(kwargs["prompt"]) if this_round is not None else nullcontext() as seed:
+            if seed is not None:
+                kwargs["sampling_params"] = kwargs["sampling_params"].clone()
+                kwargs["sampling_params"].seed = seed
             responses = as_arrays(await self._respond(num_samples, kwargs))
-        finally:
-            if this_round is not None:
-                this_round.is_in()  # all are, if this one has been answered; else it may never have reached the engine
         if not responses:
             return []  # a tree without an edge that teaches
         failed = self._too_long(responses[0], kwargs) or next(filter(None, map(self._failure, responses)), None)

@@ -48,8 +48,8 @@ async def requests(engine, prompts):
 
     async def request(prompt):
         await asyncio.sleep(random.random() / 100)
-        seed = await one_by_one.round.turn(prompt)
-        await engine.add_request(prompt, seed)
+        async with one_by_one.round.turn(prompt) as seed:
+            await engine.add_request(prompt, seed)
 
     found = await asyncio.wait_for(asyncio.gather(*map(request, prompts), return_exceptions=True), 5)
     await asyncio.sleep(0)
@@ -74,20 +74,17 @@ def test_seeds_differ_between_prompts_steps_and_repetitions():
     assert len(seeds) == 8 and all(0 <= seed < 2**31 for seed in seeds)
 
 
-def test_a_request_that_the_engine_refuses_does_not_hold_up_the_others():
-    class Choosy(Engine):
-        async def add_request(self, prompt, seed):
-            if prompt == "b":
-                raise ValueError(prompt)
-            await super().add_request(prompt, seed)
-
+def test_a_request_that_never_reaches_the_engine_does_not_hold_up_the_others():
     async def run():
-        engine = Choosy()
+        engine = Engine()
         one_by_one = OneByOne(engine)
         one_by_one.round = Round(engine, 7, 3)
 
         async def request(prompt):
-            await engine.add_request(prompt, await one_by_one.round.turn(prompt))
+            async with one_by_one.round.turn(prompt) as seed:
+                if prompt == "b":
+                    raise ValueError(prompt)
+                await engine.add_request(prompt, seed)
 
         await asyncio.wait_for(asyncio.gather(*map(request, "abc"), return_exceptions=True), 5)
         await asyncio.sleep(0)
