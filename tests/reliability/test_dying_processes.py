@@ -6,10 +6,9 @@ import os
 import re
 import signal
 import time
-from pathlib import Path
 
 import pytest
-from tiny_run import PROCESSES, TinyRuns, alive, named, numbers, of_run, start, steps, wait_until
+from tiny_run import PROCESSES, TinyRuns, alive, is_connected_to_ray, named, numbers, of_run, start, steps, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
 
@@ -126,13 +125,3 @@ def test_a_ray_that_dies_before_anything_has_a_place_is_started_again_and_nothin
     assert time.monotonic() - killed_at < 30
     assert run["status"] == "failed"
     assert f"openrlhf-ktae train, pid {process.pid}) was killed" in run["reason"]
-
-
-def is_connected_to_ray(process):
-    """Whether the launcher is, as its log of Ray's says; it imports for seconds after that."""
-    try:
-        launcher = named(of_run(process), PROCESSES["launcher"])
-    except AssertionError:
-        return False
-    logs = Path("/tmp/ray").glob(f"session_2*/logs/python-core-driver-*_{launcher.pid}.log")
-    return any("Initializing worker at address" in log.read_text() for log in logs)

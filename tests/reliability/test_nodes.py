@@ -1,10 +1,11 @@
 """A node of a Ray cluster dies in the middle of a run. On request (OPENRLHF_KTAE_LONG_TESTS=1): some minutes."""
 
 import os
+import time
 
 import pytest
 from ray_nodes import two_nodes
-from tiny_run import TinyRuns, start, steps, wait_until
+from tiny_run import TinyRuns, is_connected_to_ray, start, steps, wait_until
 
 pytestmark = [
     pytest.mark.ray,
@@ -16,6 +17,23 @@ pytestmark = [
 def begin(line, nodes):
     outside = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     return start(line, outside | nodes.environment)
+
+
+def test_a_node_that_dies_before_anything_has_a_place_is_noticed_by_the_run_itself(tmp_path):
+    """OpenRLHF would wait for ever for the place, and Ray with it."""
+    runs = TinyRuns(tmp_path, steps=1)
+    with two_nodes(gpus=(1, 1)) as nodes:
+        line, folder = runs.command("nodes", "algo.kl.init_coef=0", "run.cluster_wait_seconds=120")
+        process = begin(line, nodes)
+        wait_until(lambda: is_connected_to_ray(process, nodes.session), 200, process)
+        time.sleep(1)
+        nodes.kill_last()
+        wait_until(lambda: folder.read()["restarts"], 120, process)
+        nodes.join(1)
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0 and steps(folder) == [1], output
+        reasons = [restart["reason"] for restart in folder.read()["restarts"]]
+        assert reasons == ["a Ray node died: of the 2 GPUs that the run needs 1 are left"]
 
 
 def test_a_run_goes_on_with_a_node_that_replaces_a_dead_one_and_ends_clearly_without(tmp_path):

@@ -151,6 +151,19 @@ def named(processes: list[psutil.Process], mark: str) -> psutil.Process:
     raise AssertionError(f"no {mark} among the run's processes")
 
 
+def is_connected_to_ray(process: subprocess.Popen, sessions: Path = Path("/tmp/ray")) -> bool:
+    """Whether the run's launcher is, as its log of Ray's says; it imports for seconds after that.
+
+    ``sessions``: Ray's folder of them.
+    """
+    try:
+        launcher = named(of_run(process), PROCESSES["launcher"])
+    except AssertionError:
+        return False
+    logs = sessions.glob(f"session_2*/logs/python-core-driver-*_{launcher.pid}.log")
+    return any("Initializing worker at address" in log.read_text() for log in logs)
+
+
 def command_line(process: psutil.Process) -> str:
     """A process's command line or title; empty once it has ended."""
     try:
