@@ -13,6 +13,8 @@ from openrlhf_ktae.runs.supervise import Interrupted, signals, supervise
 
 _EXCEPTION_LINE = re.compile(r"^(?:\(\w+ pid=\d+\) )?((?:\w+\.)*\w*(?:Error|Exception)(?:\(\w+\))?: .+)$")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_NO_GCS = "Failed to connect to GCS"
+"""What Ray's library logs before it ends the launcher, without an exception that could be noted."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def _prepare_attempt(folder: RunFolder, say: Callable[[str], None]) -> None:
 
 
 def find_failure(folder: RunFolder, code: int, logged: int = 0) -> Failure:
-    """Why the launcher ended: what it noted, else the signal that ended it, else the last exception in train.log.
+    """Why the launcher ended: what it noted, else the signal that ended it, else what train.log says last.
 
     ``logged``: bytes of train.log that are from before it started.
     """
@@ -102,15 +104,17 @@ def find_failure(folder: RunFolder, code: int, logged: int = 0) -> Failure:
     elif code < 0:
         reason = f"the training process was ended by {signal.Signals(-code).name}"
     else:
-        reason = _last_exception(folder, logged) or f"the training process ended with exit code {code}"
+        reason = _last_words(folder, logged) or f"the training process ended with exit code {code}"
     return Failure(reason, may_pass=True)
 
 
-def _last_exception(folder: RunFolder, start: int) -> str | None:
+def _last_words(folder: RunFolder, start: int) -> str | None:
     if not folder.log_file.exists():
         return None
     with folder.log_file.open("rb") as file:
         file.seek(start)
         text = _COLOUR.sub("", file.read().decode("utf-8", errors="replace"))
+    if _NO_GCS in text:
+        return "Ray's control process (gcs_server) died"
     matches = [match[1] for line in text.splitlines() if (match := _EXCEPTION_LINE.match(line.strip()))]
     return matches[-1] if matches else None

@@ -89,6 +89,7 @@ def test_each_restart_names_its_reason_in_one_sentence(survivor):
         "rollout": "a vLLM engine",
         "engine": "died",  # the engine, or the process that the policy was sending its weights to
         "reference": "the reference model's process",
+        "gcs": "Ray's control process (gcs_server) died",
         "launcher": "the training process was ended by SIGKILL",
     }
     reasons = [entry["reason"] for entry in survivor[2].read()["restarts"]]

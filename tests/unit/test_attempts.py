@@ -117,6 +117,14 @@ def test_without_a_note_the_last_exception_of_the_log_is_the_reason(folder):
     assert attempts.find_failure(folder, 1).reason == "ValueError: scores: 3 of 8 rollouts"
 
 
+def test_ray_ends_the_launcher_when_its_control_process_is_gone(folder):
+    folder.log_file.write_text(
+        "[2026-11-22 03:33:43,206 E 27454 28578] rpc_client.h:203: Failed to connect to GCS within 60 seconds. GCS may "
+        "have been killed.\n"
+    )
+    assert attempts.find_failure(folder, 1).reason == "Ray's control process (gcs_server) died"
+
+
 def test_what_the_launcher_notes_is_json_that_is_read_back(folder):
     folder.write_failure(DIED)
     assert json.loads(folder.failure_file.read_text()) == {"reason": "a vLLM engine died", "may_pass": True}
