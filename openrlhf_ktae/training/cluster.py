@@ -41,6 +41,8 @@ def start_ray(run: RunOptions, environment: dict[str, str], gpus: Mapping[str, i
         runtime_env["worker_process_setup_hook"] = "openrlhf_ktae.training.cpu.install"
     elif not attention.flash_attn_is_installed():
         runtime_env["worker_process_setup_hook"] = "openrlhf_ktae.training.attention.install"
+    # Without process groups vLLM's engine outlives an actor that is killed, and the policy waits for it for ever.
+    os.environ.setdefault("RAY_process_group_cleanup_enabled", "1")
     # Without an address Ray joins whatever another `ray start` left on this machine, or waits for what has ended.
     ours: dict[str, Any] = {"address": "local", "runtime_env": runtime_env}
     if address := os.environ.get("RAY_ADDRESS"):

@@ -34,6 +34,7 @@ def _started(server: socket.socket, address: str, arguments: list[str]) -> int |
     """Asks the server; the id of the fork, None if it does not answer."""
     files = _open_files()
     request = {"arguments": arguments, "environment": dict(os.environ), "folder": os.getcwd(), "files": files}
+    request["group"] = os.getpgrp()
     content = json.dumps(request).encode()
     try:
         server.connect(address)

@@ -3,7 +3,7 @@
 The policy, the reference, the trainer, vLLM's actor and vLLM's engine each import PyTorch, Transformers, DeepSpeed and
 vLLM: five seconds of a processor for each. Here one process does, while Ray starts. Ray (``py_executable``) and
 multiprocessing (``set_executable``) start `fork_client` where they would start Python; it hands over its command line,
-environment, folder and open files, and a fork of this process goes on as that Python would.
+environment, folder, group and open files, and a fork of this process goes on as that Python would.
 
 ``python -m openrlhf_ktae.training.fork_server SOCKET``, where SOCKET is the number of an inherited socket that listens;
 it ends when its standard input does.
@@ -93,6 +93,8 @@ class _Request:
     arguments: list[str]
     environment: dict[str, str]
     folder: str
+    group: int
+    """The process group that it is in."""
     files: list[int]
     """Its open files' numbers."""
     received: list[int]
@@ -162,6 +164,8 @@ def become(request: _Request) -> None:
     _take_files(request)
     _take_environment(request.environment)
     os.chdir(request.folder)
+    with suppress(PermissionError):  # of another session
+        os.setpgid(0, request.group)
     threading.Thread(target=_end_with, args=(request.client,), daemon=True).start()
     _run(request.arguments)
 

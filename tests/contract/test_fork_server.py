@@ -113,6 +113,43 @@ def test_who_kills_the_client_kills_the_fork(server):
     assert gone(fork)
 
 
+RAY = """
+import os, subprocess, sys
+from openrlhf_ktae.config import RunOptions
+from openrlhf_ktae.training import cluster, fork_server
+
+cluster.start_ray(RunOptions(device="cpu"), {fork_server.PYTHON_VARIABLE: sys.argv[1]}, {"policy": 1})
+import ray
+
+@ray.remote
+class Actor:
+    def start(self):
+        command = [os.environ[fork_server.PYTHON_VARIABLE], "-c", sys.argv[2]]
+        self.child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        return os.getpid(), int(self.child.stdout.readline())
+
+actor = Actor.remote()
+print(*ray.get(actor.start.remote()), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.ray
+def test_what_an_actor_started_ends_when_the_actor_is_killed(server, tmp_path):
+    """By Ray, with the actor's process group. vLLM's engine would live on, and the policy wait for it for ever."""
+    script = tmp_path / "driver.py"
+    script.write_text(RAY.replace("sys.argv[2]", repr(WAITS)))
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    line = [sys.executable, str(script), str(server.python)]
+    driver = subprocess.Popen(line, env=outside, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    actor, child = map(psutil.Process, map(int, driver.stdout.readline().split()))
+    child.suspend()  # what is asked of it meanwhile it would not answer
+    actor.kill()
+    _, alive = psutil.wait_procs([child], timeout=10)
+    driver.communicate(timeout=60)
+    assert not alive
+
+
 @pytest.mark.parametrize("sent", [b"", fork_client.HEAD.pack(100), fork_client.HEAD.pack(100) + b'{"arguments"'])
 def test_a_client_killed_before_it_has_asked_disturbs_nobody(server, sent):
     with socket.socket(socket.AF_UNIX) as client:

@@ -8,7 +8,19 @@ import signal
 import time
 
 import pytest
-from tiny_run import PROCESSES, TinyRuns, alive, is_connected_to_ray, named, numbers, of_run, start, steps, wait_until
+from tiny_run import (
+    PROCESSES,
+    TinyRuns,
+    alive,
+    command_line,
+    is_connected_to_ray,
+    named,
+    numbers,
+    of_run,
+    start,
+    steps,
+    wait_until,
+)
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
 
@@ -61,12 +73,25 @@ def survivor(both):
         if victim == "engine":  # what it is asked meanwhile it never answers: requests, or to pause, or to take weights
             chosen.suspend()
             time.sleep(2)
+        if victim == "rollout":
+            hold_the_weights_up(members)
         chosen.kill()
         killed += members
         wait_until(lambda: len(folder.read()["restarts"]) == count, 90, process)  # noqa: B023
         assert not alive(members), f"after the {victim} was killed"
     output, _ = process.communicate(timeout=500)
     return process.returncode, output, folder
+
+
+def hold_the_weights_up(members):
+    """Returns when the policy waits for an engine that does not take its weights."""
+
+    def is_in(method):
+        return any(f"ray::PolicyModelActor.{method}" in command_line(member) for member in members)
+
+    wait_until(lambda: is_in("fit"), 60)
+    named(members, PROCESSES["engine"]).suspend()
+    wait_until(lambda: is_in("broadcast_to_vllm"), 60)
 
 
 def test_a_run_whose_processes_are_killed_ends_by_itself(survivor):
@@ -86,8 +111,8 @@ def test_with_deterministic_sampling_it_repeats_the_unbroken_run_bit_for_bit(sur
 def test_each_restart_names_its_reason_in_one_sentence(survivor):
     expected = {
         "policy": "the policy's process",
-        "rollout": "a vLLM engine",
-        "engine": "died",  # the engine, or the process that the policy was sending its weights to
+        "rollout": "died",  # it, or its engine, that the policy was sending its weights to
+        "engine": "died",
         "reference": "the reference model's process",
         "gcs": "Ray's control process (gcs_server) died",
         "launcher": "the training process was ended by SIGKILL",
