@@ -1,8 +1,4 @@
-"""Training for real: Ray, vLLM and DeepSpeed on an untrained tiny model, through the same command that a user calls.
-
-The reward is the parity of the response's characters: an untrained model is right about half of the time, so that the
-groups are mixed.
-"""
+"""Training for real: Ray, vLLM and DeepSpeed on an untrained tiny model, through the same command that a user calls."""
 
 import json
 import math
@@ -10,32 +6,33 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
-import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
 from ktae_oracle import oracle_values
 from method_references import document_example
+from tiny_run import (
+    PROCESSES,
+    PROMPTS,
+    REWARD,
+    ROOT,
+    SAMPLES,
+    TinyRuns,
+    alive,
+    command_line,
+    named,
+    of_run,
+    rollouts,
+    start,
+    steps,
+    succeed,
+    wait_until,
+)
 
 from openrlhf_ktae.advantage import KtaeConfig
+from openrlhf_ktae.processes import session_members
 from openrlhf_ktae.run_folder import EXIT_STOPPED, RunFolder
-from openrlhf_ktae.tasks.arithmetic import prompt_rows
-from openrlhf_ktae.tasks.prompt_set import write_prompts
-from openrlhf_ktae.tasks.tiny_model import make_model, make_tokenizer, save
-
-ROOT = Path(__file__).resolve().parents[2]
-PROMPTS, SAMPLES = 4, 8
-REWARD = """
-import torch
-
-def reward_func(queries, prompts, labels, **kwargs):
-    response = queries[0][len(prompts[0]):]
-    score = torch.tensor([float(sum(map(ord, response)) % 2)])
-    return {"rewards": score - 0.25, "scores": score, "extra_logs": {"timed_out": torch.zeros(1)}}
-"""
 
 STATEFUL_TERM = """
 from openrlhf_ktae.advantage.term import AdvantageTerm, TermResult
@@ -82,64 +79,28 @@ pytestmark = pytest.mark.ray
 
 
 @pytest.fixture(scope="module")
-def assets(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("assets")
-    save(make_model(0), make_tokenizer(), folder / "model")
-    write_prompts(prompt_rows("train", 4 * PROMPTS, seed=0), folder / "train.jsonl")
-    write_prompts(prompt_rows("evaluation", 8, seed=0), folder / "evaluation.jsonl")
-    (folder / "reward.py").write_text(REWARD)
-    (folder / "hostile.py").write_text(HOSTILE_REWARD)
-    (folder / "running_mean.py").write_text(STATEFUL_TERM)
+def assets(runs):
+    (runs.folder / "hostile.py").write_text(HOSTILE_REWARD)
+    (runs.folder / "running_mean.py").write_text(STATEFUL_TERM)
     for name in ("my_term.py", "my_loss.py"):
-        document_example(name, folder)
-    return folder
+        document_example(name, runs.folder)
+    return runs.folder
 
 
 @pytest.fixture(scope="module")
-def command(assets, tmp_path_factory):
-    """The command line of a run with changes; ``runs/latest`` below the returned folder is its run."""
-    runs = tmp_path_factory.mktemp("runs")
+def runs(tmp_path_factory):
+    return TinyRuns(tmp_path_factory.mktemp("tiny"), steps=4)
+
+
+@pytest.fixture(scope="module")
+def command(runs):
+    """The command line of a run with changes, and its folder: every step is logged, and the model evaluated."""
 
     def make(name: str, *overrides: str) -> tuple[list[str], RunFolder]:
-        settings = [
-            f"run.output_dir={runs / name}",
-            f"arithmetic.directory={assets / 'unused'}",
-            "arithmetic.warmup_steps=0",
-            f"actor.model_name_or_path={assets / 'model'}",
-            f"data.prompt_dataset={assets / 'train.jsonl'}",
-            f"eval.dataset={assets / 'evaluation.jsonl'}",
-            f"reward.remote_url={assets / 'reward.py'}",
-            f"rollout.batch_size={PROMPTS}",
-            "rollout.micro_batch_size=8",
-            f"train.batch_size={PROMPTS * SAMPLES}",
-            "train.micro_batch_size=8",
-            "run.rollout_log_steps=1",
-            "rollout.max_new_tokens=16",
-            *overrides,
-        ]
-        line = [sys.executable, "-m", "openrlhf_ktae.cli", "train", "recipes/quickstart"]
-        line += [part for setting in settings for part in ("--set", setting)]
-        return line, RunFolder(runs / name / "latest")
+        evaluation = f"eval.dataset={runs.folder / 'evaluation.jsonl'}"
+        return runs.command(name, evaluation, "run.rollout_log_steps=1", "ckpt.save_steps=-1", *overrides)
 
     return make
-
-
-def run(line: list[str]) -> subprocess.CompletedProcess:
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=500)
-
-
-def succeed(line: list[str]) -> str:
-    done = run(line)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def rollouts(folder: RunFolder, step: int) -> list[dict]:
-    return pq.read_table(folder.rollouts / f"step_{step:05d}.parquet").to_pylist()
-
-
-def steps(folder: RunFolder, kind: str = "train") -> list[int]:
-    return [line["step"] for line in folder.metrics() if line["kind"] == kind]
 
 
 @pytest.fixture(scope="module")
@@ -153,22 +114,12 @@ def stopped(command, assets):
         "my_term.decay=0.5",
         f"policy_loss.name={assets / 'my_loss.py'}",
     )
-    before = set(psutil.pids())
-    process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    deadline = time.monotonic() + 400
-    while process.poll() is None and not steps(folder) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    process = start(line)
+    wait_until(lambda: steps(folder), 400, process)
+    members = of_run(process)
     process.send_signal(signal.SIGUSR1)
     output, _ = process.communicate(timeout=120)
-    return process.returncode, output, folder, _left_running(before)
-
-
-def _left_running(before: set[int], *marks: str) -> list[str]:
-    """Command lines of a run's processes that were not there ``before``."""
-    marks = marks or ("ray::", "raylet", "gcs_server", "VLLM", "openrlhf_ktae.training.launch")
-    new = [process for process in psutil.process_iter(["cmdline"]) if process.pid not in before]
-    command_lines = [" ".join(process.info["cmdline"] or []) for process in new]
-    return [line for line in command_lines if any(mark in line for mark in marks)]
+    return process.returncode, output, folder, alive(members)
 
 
 @pytest.fixture(scope="module")
@@ -347,18 +298,15 @@ def test_asynchronous_training_with_dr_grpo_and_hostile_answers(command, assets)
 
 def test_ctrl_c_ends_everything(command):
     line, folder = command("interrupted", "eval.dataset=null")
-    before = set(psutil.pids())
-    process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    deadline = time.monotonic() + 200
-    while not _left_running(before, "raylet") and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert process.poll() is None
+    process = start(line)
+    wait_until(lambda: any(PROCESSES["raylet"] in command_line(member) for member in of_run(process)), 200, process)
+    launcher = named(of_run(process), PROCESSES["launcher"])
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
     assert "nothing is left running" in " ".join(output.split())
     assert folder.read()["status"] == "interrupted"
-    assert _left_running(before) == []
+    assert session_members(launcher.pid) == []
 
 
 def test_an_error_in_training_is_reported_with_its_reason(command, tmp_path):
@@ -368,7 +316,7 @@ def test_an_error_in_training_is_reported_with_its_reason(command, tmp_path):
         REWARD.replace("    response =", "    if queries != prompts: raise OSError('disk')\n    response =")
     )
     line, folder = command("failing", f"reward.remote_url={reward}", "eval.dataset=null")
-    done = run(line)
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=500)
     assert done.returncode not in (0, EXIT_STOPPED)
     reason = folder.read()["reason"]
     assert "prompts of a step failed, more than run.max_failed_prompts allows" in reason and "OSError('disk')" in reason
