@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from openrlhf_ktae.sweep.statistics import (
     area_under_curve,
@@ -22,7 +23,7 @@ def coverage(draw, n: int, samples: int = 800) -> float:
     return sum(e.low <= 0 <= e.high for e in estimates) / samples
 
 
-@pytest.mark.parametrize("n", [3, 5, 10])
+@pytest.mark.parametrize("n", [3, 5, 8, 10])
 def test_intervals_hold_the_true_mean_of_simulated_seeds(n):
     assert 0.93 <= coverage(lambda rng, n: rng.normal(0, 0.03, n), n) <= 0.97
 
@@ -53,6 +54,16 @@ def test_the_bootstrap_is_near_students_interval_where_values_are_normal():
     assert mean_interval(values) == estimate  # the same values, the same interval
 
 
+def test_no_interval_is_far_wider_than_students():
+    for n in (5, 8):
+        rng, share = np.random.default_rng(n), []
+        for values in rng.normal(0, 0.03, (200, n)):
+            estimate = mean_interval(values)
+            students = 2 * stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n)
+            share.append((estimate.high - estimate.low) / students)
+        assert np.quantile(share, 0.95) < 1.5, n
+
+
 def test_equal_values_have_no_width():
     estimate = mean_interval([0.25] * 6)
     assert (estimate.low, estimate.high) == (0.25, 0.25)
@@ -61,9 +72,9 @@ def test_equal_values_have_no_width():
 
 
 def test_values_most_of_which_are_the_same_have_students_interval():
-    estimate = mean_interval([0.01, 0.01, 0.01, 0.01, 0.02])
-    half = 2.77645 * 0.002  # t(0.975, 4), standard error
-    assert (estimate.low, estimate.high) == pytest.approx((0.012 - half, 0.012 + half), rel=1e-4)
+    estimate = mean_interval([0.01] * 8 + [0.02])
+    half = 2.30600 * 0.01 / 9  # t(0.975, 8), standard error
+    assert (estimate.low, estimate.high) == pytest.approx((0.1 / 9 - half, 0.1 / 9 + half), rel=1e-4)
 
 
 @pytest.mark.parametrize("values", [[], [0.1, math.nan]])
