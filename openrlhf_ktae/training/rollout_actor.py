@@ -120,6 +120,10 @@ class RolloutActor(_RolloutActor):
         await asyncio.sleep(_SECONDS_TO_REPORT)
         os._exit(1)
 
+    async def outlast(self) -> None:
+        """Never answers: who waits for it learns from Ray when this process has died."""
+        await asyncio.Event().wait()
+
     async def take_tokenizer(self, tokenizer) -> None:
         """Keeps the tokenizer for every later call of `generate_responses`."""
         self._tokenizer = tokenizer

@@ -1,16 +1,19 @@
 """OpenRLHF's trainer with the run's metrics, rollout log and stop file (`async_trainer`: the asynchronous one)."""
 
+import os
 import re
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import openrlhf.trainer.ppo_trainer as ppo_trainer
+import ray
 
 from openrlhf_ktae.advantage.batch import RolloutBatch
 from openrlhf_ktae.advantage.term import Outcome
-from openrlhf_ktae.run_folder import MetricsLog, RunFolder
+from openrlhf_ktae.run_folder import Failure, MetricsLog, RunFolder
 from openrlhf_ktae.training import guards
 from openrlhf_ktae.training.experience_maker import ExperienceMaker
 from openrlhf_ktae.training.options import TrainingOptions
@@ -34,6 +37,9 @@ FAILED_PROMPTS = "rollout/failed_prompts"
 _KL_STATE = "kl_coefficient"
 """Entry of a checkpoint's client state that holds the KL controller's value."""
 
+_SECONDS_TO_REPORT = 15.0
+"""What else an engine's death makes fail has failed by then, and says more."""
+
 
 class StopRequested(Exception):
     """Training ends early because the run folder's ``stop`` file asks for it; a checkpoint has been written."""
@@ -45,6 +51,7 @@ class Training:
     # Set by OpenRLHF's BasePPOTrainer.
     args: Any
     tokenizer: Any
+    vllm_engines: list[Any]
     experience_maker: ExperienceMaker
 
     def __init__(self, *args, options: TrainingOptions, **kwargs) -> None:
@@ -60,6 +67,7 @@ class Training:
         self._term_seconds: dict[str, float] = {}
         self._rollouts: Any = None  # batch and outcome of the step that is being trained on
         self._collapse = self._new_watch()
+        threading.Thread(target=end_with_engines, args=(self.vllm_engines, self._folder), daemon=True).start()
 
     def _log(self, kind: str, step: int, values: dict[str, Any]) -> None:
         if self._metrics_log is None:
@@ -181,6 +189,18 @@ class Training:
 
     def _new_watch(self) -> guards.CollapseWatch:
         return guards.CollapseWatch(len(getattr(self.tokenizer, "tokenizer", self.tokenizer)))
+
+
+def end_with_engines(engines: list[Any], folder: RunFolder) -> None:
+    """Ends this process, and with it the run, some seconds after a rollout actor has died.
+
+    Who waits for an actor's answer learns of its death from Ray. The policy that sends its weights does not: what it
+    waits in, NCCL or gloo, need not end when an engine does, and an engine may outlive its actor.
+    """
+    ray.wait([engine.outlast.remote() for engine in engines], num_returns=1, timeout=None)
+    time.sleep(_SECONDS_TO_REPORT)
+    folder.write_failure(Failure("a vLLM engine died", may_pass=True))
+    os._exit(1)
 
 
 def _after_a_whole_episode(states: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
 
 CHOSEN = os.environ.get("OPENRLHF_KTAE_KILLS", "engine,launcher").split(",")
 """Which processes are killed, one after the other; each costs a start of the stack."""
-STEPS = 2 * len(CHOSEN) + 2
+STEPS = 2 * len(CHOSEN) + 4
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +86,11 @@ def survivor(both):
 def hold_the_weights_up(members):
     """Returns when the policy waits for an engine that does not take its weights."""
 
-    def is_in(method):
-        return any(f"ray::PolicyModelActor.{method}" in command_line(member) for member in members)
-
-    wait_until(lambda: is_in("fit"), 60)
-    named(members, PROCESSES["engine"]).suspend()
-    wait_until(lambda: is_in("broadcast_to_vllm"), 60)
+    policy, engine = named(members, PROCESSES["policy"]), named(members, PROCESSES["engine"])
+    while "PolicyModelActor.fit" not in command_line(policy):
+        time.sleep(0.01)
+    engine.suspend()
+    wait_until(lambda: "broadcast_to_vllm" in command_line(policy), 60)
 
 
 def test_a_run_whose_processes_are_killed_ends_by_itself(survivor):

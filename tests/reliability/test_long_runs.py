@@ -46,7 +46,7 @@ def check_that_both_have_the_same_numbers(unbroken, disturbed):
 def test_kills_at_random_moments_lose_no_checkpoint_leave_no_process_and_change_no_number(tmp_path_factory):
     """A third of them, at least, while the run starts, the others in or between steps; any of the run's processes."""
     rng = random.Random(SEED)
-    runs = TinyRuns(tmp_path_factory.mktemp("tiny"), steps=5 * KILLS + 2)
+    runs = TinyRuns(tmp_path_factory.mktemp("tiny"), steps=8 * KILLS)
     unbroken, run = unbroken_and_disturbed(runs, "ckpt.save_steps=1")
     while run.killed.total() < KILLS and not run.is_over():
         if run.is_starting and run.killed.total() % 3 == 0:
