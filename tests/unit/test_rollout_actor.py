@@ -13,6 +13,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from vllm import SamplingParams
 
 from openrlhf_ktae.config import RunOptions
+from openrlhf_ktae.run_folder import RunFolder
 from openrlhf_ktae.training import rollout_actor, samples_generator, trainer
 from openrlhf_ktae.training.responses import as_arrays
 from openrlhf_ktae.training.rollout_log import RolloutLog, token_text
@@ -249,3 +250,14 @@ def test_a_run_that_stopped_at_the_end_of_an_episode_goes_on_with_the_next():
     assert trainer._after_a_whole_episode(middle) == middle
     assert trainer._after_a_whole_episode(states_after(6)) == {"episode": 3, "data_loader_state_dict": {}}
     assert trainer._after_a_whole_episode({"data_loader_state_dict": {}}) == {"data_loader_state_dict": {}}
+
+
+def test_a_rollout_actor_that_dies_ends_the_run_when_others_have_had_time_to_say_why(monkeypatch, tmp_path):
+    folder, events = RunFolder(tmp_path), []
+    engines = [SimpleNamespace(outlast=SimpleNamespace(remote=lambda number=number: number)) for number in (1, 2)]
+    monkeypatch.setattr(trainer, "ray", SimpleNamespace(wait=lambda refs, **_: events.append(refs)))
+    monkeypatch.setattr(trainer, "time", SimpleNamespace(sleep=events.append))
+    monkeypatch.setattr(trainer, "os", SimpleNamespace(_exit=events.append))
+    trainer.end_with_engines(engines, folder)
+    assert events == [[1, 2], 15.0, 1]
+    assert folder.read_failure().reason == "a vLLM engine died"
