@@ -26,8 +26,9 @@ STYLE = """
 .figure .grid { stroke: var(--line); stroke-width: 1; } .figure .zero { stroke: var(--muted); stroke-width: 1.2; }
 .figure .mean { fill: none; stroke-width: 2; stroke: var(--own); } .figure .marker { fill: var(--own); }
 .figure .band { fill: var(--own); opacity: 0.15; } .figure .interval { stroke: var(--own); stroke-width: 2; }
-.figure .s0 { --own: var(--series-1); } .figure .s1 { --own: var(--series-2); } .figure .s2 { --own: var(--series-3); }
-.figure .s3 { --own: var(--series-4); } .figure .s4 { --own: var(--series-5); } .figure .s5 { --own: var(--series-6); }
+.figure .arm0 { --own: var(--series-1); } .figure .arm1 { --own: var(--series-2); }
+.figure .arm2 { --own: var(--series-3); } .figure .arm3 { --own: var(--series-4); }
+.figure .arm4 { --own: var(--series-5); } .figure .arm5 { --own: var(--series-6); }
 .figure .item { outline: none; cursor: default; }
 .figure:has(.item:hover) .item:not(:hover), .figure:has(.item:focus) .item:not(:focus) { opacity: 0.22; }
 .figure .item:focus .mean, .figure .item:hover .mean { stroke-width: 3.5; }
@@ -150,7 +151,7 @@ def swatch(place: int) -> str:
     """Line and marker of an arm, for a legend in the text."""
     line = f'<line class="mean" x1="1" x2="29" y1="7" y2="7"{_dash(place)}/>'
     return (
-        f'<svg class="figure swatch" viewBox="0 0 30 14" aria-hidden="true"><g class="s{place % _COLOURS}">{line}'
+        f'<svg class="figure swatch" viewBox="0 0 30 14" aria-hidden="true"><g class="arm{place % _COLOURS}">{line}'
         f"{_marker(place, 15, 7, 3.6)}</g></svg>"
     )
 
@@ -175,7 +176,7 @@ def _legend(labels: Sequence[tuple[str, int]]) -> tuple[str, float]:
         if x + width > WIDTH and x > 4:
             x, y = 4.0, y + 17
         text += (
-            f'<g class="s{place % _COLOURS}"><line class="mean" x1="{x:.1f}" x2="{x + 26:.1f}" y1="{y - 4}" '
+            f'<g class="arm{place % _COLOURS}"><line class="mean" x1="{x:.1f}" x2="{x + 26:.1f}" y1="{y - 4}" '
             f'y2="{y - 4}"{_dash(place)}/>{_marker(place, x + 13, y - 4, 3.6)}'
             f'<text class="quiet" x="{x + 31:.1f}" y="{y}">{escape(label)}</text></g>'
         )
@@ -197,7 +198,7 @@ def _curve(curve: Curve, x, y, digits: int) -> str:
 
 def _item(place: int, said: str, content: str) -> str:
     return (
-        f'<g class="item s{place % _COLOURS}" tabindex="0" role="img" aria-label="{escape(said)}">'
+        f'<g class="item arm{place % _COLOURS}" tabindex="0" role="img" aria-label="{escape(said)}">'
         f"<title>{escape(said)}</title>{content}</g>"
     )
 

@@ -34,6 +34,8 @@ def test_it_fits_two_widths_in_light_and_dark(page, width, theme):
         "11 * f.getBoundingClientRect().width / f.viewBox.baseVal.width))"
     )
     assert smallest > 8.5  # pixels of the smallest letters
+    decorated = "e => !getComputedStyle(e).textDecorationLine.includes('none')"
+    assert page.js(f"return [...document.querySelectorAll('.figure *')].filter({decorated}).length") == 0
     assert page.console() == [] and [url for url in page.requests() if not url.startswith(("file:", "data:"))] == []
     if folder := os.environ.get("OPENRLHF_KTAE_SCREENSHOTS"):
         page.driver.save_screenshot(str(Path(folder) / f"sweep-{width}-{theme}.png"))
