@@ -22,7 +22,7 @@ def begin(line, nodes):
 def test_a_node_that_dies_before_anything_has_a_place_is_noticed_by_the_run_itself(tmp_path):
     """OpenRLHF would wait for ever for the place, and Ray with it."""
     runs = TinyRuns(tmp_path, steps=1)
-    with two_nodes(gpus=(1, 1)) as nodes:
+    with two_nodes(gpus=(1, 1), RAY_process_group_cleanup_enabled="1") as nodes:
         line, folder = runs.command("nodes", "algo.kl.init_coef=0", "run.cluster_wait_seconds=120")
         process = begin(line, nodes)
         wait_until(lambda: is_connected_to_ray(process, nodes.session), 200, process)
