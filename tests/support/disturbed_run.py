@@ -14,6 +14,12 @@ from openrlhf_ktae.run_folder import RunFolder
 
 SUPERVISOR = "supervisor"
 """The kind of the process that starts a run and starts it again: `openrlhf-ktae train`."""
+_KINDS = PROCESSES | {
+    SUPERVISOR: "openrlhf_ktae.cli train",
+    "fork's client": "fork_client.py",
+    "fork server": "openrlhf_ktae.training.fork_server",
+}
+"""What stands in the command lines of a run's processes, by kind."""
 _SECONDS = 400
 """How long a busy machine may take from a kill to the next step."""
 
@@ -109,7 +115,6 @@ class DisturbedRun:
 
 
 def kind(process: psutil.Process) -> str:
-    """What a process of a run is: `SUPERVISOR`, a name of `PROCESSES`, else the end of its title or program."""
+    """What a process of a run is: a key of `_KINDS`, else the end of its title or program."""
     line = command_line(process)
-    marks = PROCESSES | {SUPERVISOR: "openrlhf_ktae.cli train"}
-    return next((name for name, mark in marks.items() if mark in line), line.rpartition("/")[2][:40])
+    return next((name for name, mark in _KINDS.items() if mark in line), line.rpartition("/")[2][:40])
