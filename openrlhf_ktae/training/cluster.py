@@ -43,6 +43,8 @@ def start_ray(run: RunOptions, environment: dict[str, str], gpus: Mapping[str, i
         runtime_env["worker_process_setup_hook"] = "openrlhf_ktae.training.attention.install"
     # Without process groups vLLM's engine outlives an actor that is killed, and the policy waits for it for ever.
     os.environ.setdefault("RAY_process_group_cleanup_enabled", "1")
+    # What Ray keeps of the tasks that have ended, for its dashboard: by default 100,000 of them, 4 KB each.
+    os.environ.setdefault("RAY_task_events_max_num_task_in_gcs", "1000")
     # Without an address Ray joins whatever another `ray start` left on this machine, or waits for what has ended.
     ours: dict[str, Any] = {"address": "local", "runtime_env": runtime_env}
     if address := os.environ.get("RAY_ADDRESS"):

@@ -8,9 +8,11 @@ OPENRLHF_KTAE_RUNS_AT_ONCE=10 python -m pytest -s tests/reliability/test_long_ru
 import json
 import os
 import random
+import re
 import time
 from collections import defaultdict
 from contextlib import suppress
+from pathlib import Path
 from statistics import median
 
 import psutil
@@ -104,22 +106,30 @@ def test_a_soak_changes_no_number_and_lets_nothing_grow(tmp_path_factory):
 
 
 class Sizes:
-    """MiB of processes' own memory, their file descriptors and their threads, step by step."""
+    """MiB of processes' memory, their file descriptors and their threads, step by step."""
 
     def __init__(self):
         self._seen = defaultdict(list)
 
     def note(self, processes):
         for process in processes:
-            with suppress(psutil.NoSuchProcess):
+            with suppress(psutil.NoSuchProcess, OSError):
                 process = psutil.Process(process.pid)
                 if (name := kind(process)) in (*PROCESSES, SUPERVISOR):
-                    memory = process.memory_full_info().uss / 2**20
-                    self._seen[name].append((memory, process.num_fds(), process.num_threads()))
+                    self._seen[name].append((own_memory(process), process.num_fds(), process.num_threads()))
 
     def growth(self):
         """By kind, from the second to the last third of what was noted: the first third is warm-up."""
         return {name: _growth(sizes) for name, sizes in self._seen.items()}
+
+
+def own_memory(process):
+    """MiB without files and Ray's shared memory. What a fork still shares with its server counts: it does not grow when
+    the fork writes to it."""
+    found = re.search(r"RssAnon:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+    if found is None:  # it is a zombie by now
+        raise psutil.NoSuchProcess(process.pid)
+    return int(found[1]) / 1024
 
 
 def _growth(sizes):
