@@ -16,7 +16,12 @@ import typer
 
 from openrlhf_ktae.cpu_vllm import OPENMP
 
-POLICIES = {"spin": {"OMP_WAIT_POLICY": "active"}, "library's default": {}, "sleep": OPENMP}
+POLICIES = {
+    "spin": {"OMP_WAIT_POLICY": "active"},
+    "library's default": {},
+    "sleep at once": {"OMP_WAIT_POLICY": "passive"},
+    "here": OPENMP,
+}
 STEP = """
 import statistics, sys, time
 import torch
