@@ -1,4 +1,4 @@
-"""What vLLM needs on a machine without a GPU, in training and in evaluation. Imports neither torch nor vLLM."""
+"""What vLLM and PyTorch need on a machine without a GPU, in training and in evaluation. Imports neither."""
 
 OPENMP = {"GOMP_SPINCOUNT": "3000"}
 """Environment of a process that computes on several cores: its threads soon sleep while they wait for each other.

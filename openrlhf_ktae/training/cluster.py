@@ -12,6 +12,14 @@ from openrlhf_ktae.ray_address import check_reachable
 from openrlhf_ktae.training import attention
 from openrlhf_ktae.training.fork_server import PYTHON_VARIABLE
 
+RAY_SETTINGS = {
+    # Without process groups vLLM's engine outlives an actor that is killed, and the policy waits for it for ever.
+    "RAY_process_group_cleanup_enabled": "1",
+    # What Ray keeps of the tasks that have ended, for its dashboard: by default 100,000 of them, 4 KB each.
+    "RAY_task_events_max_num_task_in_gcs": "1000",
+}
+"""Environment of a Ray of our own, where the user's says nothing else."""
+
 _POLL_SECONDS = 2.0
 _LOST_SECONDS = 20.0
 """A run whose actors were on a dead node has ended with their errors by then, which say more."""
@@ -41,10 +49,8 @@ def start_ray(run: RunOptions, environment: dict[str, str], gpus: Mapping[str, i
         runtime_env["worker_process_setup_hook"] = "openrlhf_ktae.training.cpu.install"
     elif not attention.flash_attn_is_installed():
         runtime_env["worker_process_setup_hook"] = "openrlhf_ktae.training.attention.install"
-    # Without process groups vLLM's engine outlives an actor that is killed, and the policy waits for it for ever.
-    os.environ.setdefault("RAY_process_group_cleanup_enabled", "1")
-    # What Ray keeps of the tasks that have ended, for its dashboard: by default 100,000 of them, 4 KB each.
-    os.environ.setdefault("RAY_task_events_max_num_task_in_gcs", "1000")
+    for name, value in RAY_SETTINGS.items():
+        os.environ.setdefault(name, value)
     # Without an address Ray joins whatever another `ray start` left on this machine, or waits for what has ended.
     ours: dict[str, Any] = {"address": "local", "runtime_env": runtime_env}
     if address := os.environ.get("RAY_ADDRESS"):
