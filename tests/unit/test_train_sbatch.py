@@ -18,7 +18,7 @@ while [ $# -gt 0 ]; do
 done
 case "$*" in
     *hostname*) echo 10.0.0.1 ;;
-    *"ray start"*) exec sleep 60 ;;
+    *"ray start"*) echo "groups=$RAY_process_group_cleanup_enabled" >> asked; exec sleep 60 ;;
     *) exec "$@" ;;
 esac"""
 
@@ -78,6 +78,13 @@ def test_every_step_asks_for_the_gpus_and_memory_of_its_node(job):
     assert len(rays) == 2
     assert all("--gpus-per-node=8" in line and "--mem=0" in line and "--num-gpus=8" in line for line in rays)
     assert "driver inside= train recipes/x" in job.asked() and "openrlhf-ktae" not in "".join(rays)
+
+
+def test_an_engine_ends_with_the_actor_that_started_it(job):
+    process = job(SLURM_GPUS_ON_NODE="8")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert job.asked().count("groups=1\n") == 2
     header = (ROOT / "scripts" / "train.sbatch").read_text()
     assert "#SBATCH --mem=0\n" in header and "#SBATCH --signal=B:USR1@1800\n" in header
 
