@@ -27,10 +27,11 @@ from openrlhf_ktae.sweep.comparison import (
 )
 from openrlhf_ktae.sweep.folder import SweepFolder
 from openrlhf_ktae.sweep.outcomes import Outcome, read_outcomes, write_csv, write_summary
-from openrlhf_ktae.sweep.plan import SweepFile, planned_runs, settings_of
+from openrlhf_ktae.sweep.plan import SweepFile, planned_runs
 
 _DRAWN = ("area_under_curve", "accuracy_last", "response_tokens_last")
 """Measures whose differences have a figure."""
+_TUNED = "Every arm, seed by seed, at the value that did best on the arm's other seeds."
 
 
 def is_sweep(folder: Path) -> bool:
@@ -63,7 +64,7 @@ def write_sweep_page(path: Path, output: Path | None = None) -> list[Path]:
 def figures(results: Sequence[ArmResult], sweep: SweepFile) -> dict[str, str]:
     """Every figure by its file's name, setting by setting; those without a number are left out."""
     made = {}
-    for setting in settings_of(sweep):
+    for setting in _settings(results):
         suffix = f"-{setting}" if setting else ""
         for name, figure in _figures([r for r in results if r.setting == setting], sweep).items():
             made[f"{name}{suffix}"] = figure
@@ -94,16 +95,22 @@ def _figures(results: Sequence[ArmResult], sweep: SweepFile) -> dict[str, str]:
 def arm_table(results: Sequence[ArmResult], sweep: SweepFile) -> list[list[str]]:
     """Header and a row per arm of one setting: what it reached, means with 95 % intervals."""
     measures = [m for m in MEASURES if any(m.name in result.estimates for result in results)]
-    header = ["arm", "runs", *(m.title for m in measures), *(f"reaches {level:g}" for level in sweep.reach)]
+    chosen = ["chosen on other seeds"] if _is_tuned(results) else []
+    header = ["arm", "runs", *chosen, *(m.title for m in measures), *(f"reaches {level:g}" for level in sweep.reach)]
     return [header] + [
         [
             result.arm,
             f"{result.finished} of {result.planned}",
+            *(", ".join(f"{value} for {n}" for value, n in result.chosen.items()) or "-" for _ in chosen),
             *(with_interval(result.estimates.get(m.name), m.digits) for m in measures),
             *(reached_text(result, level) for level in sweep.reach),
         ]
         for result in results
     ]
+
+
+def _is_tuned(results: Sequence[ArmResult]) -> bool:
+    return any(result.chosen for result in results)
 
 
 def difference_table(results: Sequence[ArmResult]) -> list[list[str]]:
@@ -138,7 +145,10 @@ def verdict(results: Sequence[ArmResult], sweep: SweepFile) -> str:
         if d.excludes_zero
     ]
     rest = [arm for arm, d in compared if not d.excludes_zero]
-    parts = [f"In mean accuracy over training {'; '.join(differs)}."] if differs else []
+    parts = (
+        ["Every arm, seed by seed, at the value that did best on the arm's other seeds."] if _is_tuned(results) else []
+    )
+    parts += [f"In mean accuracy over training {'; '.join(differs)}."] if differs else []
     if rest:
         parts.append(f"No difference to {sweep.baseline} can be told for {', '.join(rest)}.")
     return " ".join(parts)
@@ -147,7 +157,7 @@ def verdict(results: Sequence[ArmResult], sweep: SweepFile) -> str:
 def markdown(results: Sequence[ArmResult], sweep: SweepFile) -> str:
     """The tables of every setting as Markdown."""
     parts = []
-    for setting in _begun(results, sweep):
+    for setting in _begun(results):
         here = [result for result in results if result.setting == setting]
         parts += [f"## {setting}\n"] if setting else []
         parts.append(f"{verdict(here, sweep)}\n")
@@ -155,10 +165,13 @@ def markdown(results: Sequence[ArmResult], sweep: SweepFile) -> str:
     return "\n".join(parts)
 
 
-def _begun(results: Sequence[ArmResult], sweep: SweepFile) -> list[str]:
+def _settings(results: Sequence[ArmResult]) -> list[str]:
+    return list(dict.fromkeys(result.setting for result in results))
+
+
+def _begun(results: Sequence[ArmResult]) -> list[str]:
     """Settings in which a run has finished; all of them where none has."""
-    begun = {result.setting for result in results if result.finished}
-    return [setting for setting in settings_of(sweep) if setting in begun or not begun]
+    return _settings([result for result in results if result.finished]) or _settings(results)
 
 
 def _as_markdown(table: Sequence[Sequence[str]]) -> str:
@@ -181,7 +194,7 @@ def make_page(
         "base-uri 'none'; form-action 'none'"
     )
     sections = []
-    for setting in _begun(results, sweep):
+    for setting in _begun(results):
         here = [result for result in results if result.setting == setting]
         drawn = _figures(here, sweep)
         sections.append(
@@ -218,11 +231,11 @@ def make_page(
             arms=arms,
             notes=described.get("notes", []),
             sections=sections,
-            later=[setting for setting in settings_of(sweep) if setting not in _begun(results, sweep)],
+            later=[setting for setting in _settings(results) if setting not in _begun(results)],
             unfinished=[
                 outcome
                 for outcome in outcomes
-                if outcome.status != "finished" and outcome.run.setting in _begun(results, sweep)
+                if outcome.status != "finished" and outcome.run.setting in _begun(results)
             ],
             written_at=datetime.now(timezone.utc).strftime("%d %b %Y, %H:%M UTC"),
         )

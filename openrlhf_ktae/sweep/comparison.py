@@ -1,7 +1,7 @@
 """Arms against the baseline: for every setting, what each arm reached and how it differs on the same seeds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from openrlhf_ktae.sweep.outcomes import Curve, Outcome, numbers_of
@@ -13,6 +13,7 @@ from openrlhf_ktae.sweep.statistics import (
     median_with_unreached,
     paired_difference,
 )
+from openrlhf_ktae.sweep.tuning import tuned
 
 
 @dataclass(frozen=True)
@@ -63,16 +64,23 @@ class ArmResult:
     """Level of accuracy -> runs that reached it, median step (None where fewer than half did)."""
     accuracy: Band
     response_tokens: Band
+    chosen: Mapping[str, int] = field(default_factory=dict)
+    """Where every arm is at its best value: value -> seeds for which it was chosen."""
 
 
 def compare(outcomes: Sequence[Outcome], sweep: SweepFile) -> list[ArmResult]:
-    """Every arm of every setting, in the order of the sweep's file."""
+    """Every arm of every setting, in the order of the sweep's file; after them, every arm at its best value."""
     results = []
     for setting in settings_of(sweep):
         here = [outcome for outcome in outcomes if outcome.run.setting == setting]
         baseline = [outcome for outcome in here if outcome.run.arm == sweep.baseline]
         for arm in sweep.arms:
             results.append(_result(setting, arm, [o for o in here if o.run.arm == arm], baseline, sweep))
+    for found in tuned(outcomes, sweep):
+        baseline = found.outcomes[sweep.baseline]
+        for arm, at_best in found.outcomes.items():
+            result = _result(found.setting, arm, at_best, baseline, sweep)
+            results.append(replace(result, chosen=found.chosen[arm]))
     return results
 
 
@@ -96,7 +104,7 @@ def _result(
         setting,
         arm,
         arm == sweep.baseline,
-        len(outcomes),
+        len(sweep.seeds),
         len(finished),
         estimates,
         differences,

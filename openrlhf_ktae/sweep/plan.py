@@ -110,17 +110,30 @@ def read_sweep(path: Path) -> SweepFile:
         ) from None
 
 
-def settings_of(sweep: SweepFile) -> dict[str, dict[str, Any]]:
-    """Settings by name with their flat options: the named ones, each with every combination of the lists of values."""
+def combinations_of(sweep: SweepFile) -> dict[str, dict[str, Any]]:
+    """Every combination of the lists of values by its name, such as ``lr=0.001``; without lists one, without a name."""
     short = [option.rpartition(".")[2] for option in sweep.values]
     labels = [option if short.count(name) > 1 else name for option, name in zip(sweep.values, short, strict=True)]
-    settings = {}
-    for name, options in (sweep.settings or {"": {}}).items():
-        for chosen in product(*sweep.values.values()):
-            parts = [name, *(f"{label}={_text(value)}" for label, value in zip(labels, chosen, strict=True))]
-            flat = _flat(options) | dict(zip(sweep.values, chosen, strict=True))
-            settings[",".join(part for part in parts if part)] = flat
-    return settings
+    return {
+        ",".join(f"{label}={_text(value)}" for label, value in zip(labels, chosen, strict=True)): dict(
+            zip(sweep.values, chosen, strict=True)
+        )
+        for chosen in product(*sweep.values.values())
+    }
+
+
+def setting_name(name: str, combination: str) -> str:
+    """The name of a setting: of the one that the file names, and of a combination of values; either may be empty."""
+    return ",".join(part for part in (name, combination) if part)
+
+
+def settings_of(sweep: SweepFile) -> dict[str, dict[str, Any]]:
+    """Settings by name with their flat options: the named ones, each with every combination of the lists of values."""
+    return {
+        setting_name(name, combination): _flat(options) | chosen
+        for name, options in (sweep.settings or {"": {}}).items()
+        for combination, chosen in combinations_of(sweep).items()
+    }
 
 
 def planned_runs(sweep: SweepFile, beside: Path) -> list[PlannedRun]:
