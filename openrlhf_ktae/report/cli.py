@@ -14,7 +14,10 @@ def report(
         typer.Argument(metavar="RUN_DIR...", help="Run folders; several are overlaid. Or one folder of a sweep."),
     ],
     output: Annotated[
-        Path | None, typer.Option(help="The page; by default report.html in the first run folder.")
+        Path | None,
+        typer.Option(
+            help="The page; by default report.html in the first folder. A sweep's tables go to a folder of its name."
+        ),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Rewrite the page as the run goes on, until it ends.")] = False,
     every: Annotated[float, typer.Option(min=1, help="Seconds between two looks with --watch.")] = 20.0,
@@ -36,6 +39,9 @@ def report(
     try:
         groups = [parse_group(text) for text in group or []]
         if len(run_dirs) == 1 and is_sweep(run_dirs[0]):
+            for option, given in (("--watch", watch), ("--group", groups), ("--export", export)):
+                if given:
+                    raise ValueError(f"{option}: for runs; a sweep's figures and tables are written with its page")
             page, *others = write_sweep_page(run_dirs[0], output)
             console.print(f"{page}, with {', '.join(file.name for file in others)}")
             return

@@ -103,7 +103,8 @@ def _experiment(run: Run) -> str | None:
 def _differs_by_itself(key: str) -> bool:
     """Seeds, and what names a run's own places."""
     last = key.rsplit(".", 1)[-1]
-    return "seed" in last or last.endswith(("path", "dir", "output", "name", "port", "directory"))
+    of_place = last.endswith(("path", "dir", "output", "run_name", "port", "directory"))
+    return "seed" in last or of_place or key == "run.name"
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -204,7 +204,8 @@ def _item(place: int, said: str, content: str) -> str:
 
 
 def _dash(place: int) -> str:
-    dash = _DASHES[place % len(_DASHES)]
+    # With as many markers as dashes, the fifth arm gets the first one's marker with another dash.
+    dash = _DASHES[(place + place // len(_MARKERS)) % len(_DASHES)]
     return f' stroke-dasharray="{dash}"' if dash else ""
 
 

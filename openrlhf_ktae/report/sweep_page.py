@@ -28,10 +28,10 @@ from openrlhf_ktae.sweep.comparison import (
 from openrlhf_ktae.sweep.folder import SweepFolder
 from openrlhf_ktae.sweep.outcomes import Outcome, read_outcomes, write_csv, write_summary
 from openrlhf_ktae.sweep.plan import SweepFile, planned_runs
+from openrlhf_ktae.sweep.tuning import Tuned
 
 _DRAWN = ("area_under_curve", "accuracy_last", "response_tokens_last")
 """Measures whose differences have a figure."""
-_TUNED = "Every arm, seed by seed, at the value that did best on the arm's other seeds."
 
 
 def is_sweep(folder: Path) -> bool:
@@ -42,15 +42,14 @@ def is_sweep(folder: Path) -> bool:
 def write_sweep_page(path: Path, output: Path | None = None) -> list[Path]:
     """Writes the page (by default report.html in the sweep's folder) and what it is made of; returns all files.
 
-    Beside the page: summary.csv (a row per run), curves.csv (a row per evaluation), comparison.csv and comparison.md,
-    and figures/*.svg.
+    In the sweep's folder, or in one named like ``output``: summary.csv (a row per run), curves.csv (a row per
+    evaluation), comparison.csv and comparison.md, and figures/*.svg.
     """
     folder = SweepFolder(path)
     sweep, described = folder.read()
     outcomes = read_outcomes(folder, planned_runs(sweep, Path(described["file"]).parent))
     results = compare(outcomes, sweep)
-    page = output or path / "report.html"
-    place = page.parent
+    page, place = (output, output.with_suffix("")) if output else (path / "report.html", path)
     (place / "figures").mkdir(parents=True, exist_ok=True)
     files = [page, write_summary(outcomes, sweep, place / "summary.csv"), place / "curves.csv"]
     files.append(write_csv(rows_of(results), place / "comparison.csv"))
@@ -95,22 +94,18 @@ def _figures(results: Sequence[ArmResult], sweep: SweepFile) -> dict[str, str]:
 def arm_table(results: Sequence[ArmResult], sweep: SweepFile) -> list[list[str]]:
     """Header and a row per arm of one setting: what it reached, means with 95 % intervals."""
     measures = [m for m in MEASURES if any(m.name in result.estimates for result in results)]
-    chosen = ["chosen on other seeds"] if _is_tuned(results) else []
+    chosen = ["at"] if results[0].tuned else []
     header = ["arm", "runs", *chosen, *(m.title for m in measures), *(f"reaches {level:g}" for level in sweep.reach)]
     return [header] + [
         [
             result.arm,
             f"{result.finished} of {result.planned}",
-            *(", ".join(f"{value} for {n}" for value, n in result.chosen.items()) or "-" for _ in chosen),
+            *([result.tuned.chosen[result.arm] or "-"] if result.tuned else []),
             *(with_interval(result.estimates.get(m.name), m.digits) for m in measures),
             *(reached_text(result, level) for level in sweep.reach),
         ]
         for result in results
     ]
-
-
-def _is_tuned(results: Sequence[ArmResult]) -> bool:
-    return any(result.chosen for result in results)
 
 
 def difference_table(results: Sequence[ArmResult]) -> list[list[str]]:
@@ -134,10 +129,11 @@ def difference_table(results: Sequence[ArmResult]) -> list[list[str]]:
 
 
 def verdict(results: Sequence[ArmResult], sweep: SweepFile) -> str:
-    """One sentence on one setting: which arms' mean accuracy differs from the baseline's beyond the interval."""
+    """A sentence or two on one setting: which arms' mean accuracy differs from the baseline's beyond the interval."""
+    at_best = f"{_at_best(results[0].tuned, sweep)} " if results[0].tuned else ""
     compared = [(r.arm, r.differences["area_under_curve"]) for r in results if "area_under_curve" in r.differences]
     if not compared:
-        return f"Nothing can be said yet: no arm has finished a seed that {sweep.baseline} has finished too."
+        return f"{at_best}Nothing can be said yet: no arm has finished a seed that {sweep.baseline} has finished too."
     differs = [
         f"{arm} is {'above' if d.estimate.mean > 0 else 'below'} {sweep.baseline}, by "
         f"{with_interval(d.estimate, 3, signed=True)}"
@@ -145,13 +141,20 @@ def verdict(results: Sequence[ArmResult], sweep: SweepFile) -> str:
         if d.excludes_zero
     ]
     rest = [arm for arm, d in compared if not d.excludes_zero]
-    parts = (
-        ["Every arm, seed by seed, at the value that did best on the arm's other seeds."] if _is_tuned(results) else []
-    )
-    parts += [f"In mean accuracy over training {'; '.join(differs)}."] if differs else []
+    parts = [f"In mean accuracy over training {'; '.join(differs)}."] if differs else []
     if rest:
         parts.append(f"No difference to {sweep.baseline} can be told for {', '.join(rest)}.")
-    return " ".join(parts)
+    return at_best + " ".join(parts)
+
+
+def _at_best(tuned: Tuned, sweep: SweepFile) -> str:
+    seeds = ", ".join(map(str, sweep.tune_on))
+    said = (
+        f"Every arm at the one of {', '.join(tuned.values)} with its highest mean accuracy over training on seeds "
+        f"{seeds}, measured on the others."
+    )
+    left_out = [arm for arm, value in tuned.chosen.items() if value is None]
+    return f"{said} Left out, for want of one of these runs: {', '.join(left_out)}." if left_out else said
 
 
 def markdown(results: Sequence[ArmResult], sweep: SweepFile) -> str:

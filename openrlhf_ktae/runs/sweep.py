@@ -1,6 +1,5 @@
 """``openrlhf-ktae sweep``: runs what is not finished yet, each as `openrlhf-ktae train` in a process of its own."""
 
-import fcntl
 import os
 import shlex
 import signal
@@ -26,8 +25,19 @@ TRAINER = (sys.executable, "-m", "openrlhf_ktae.runs.with_parent", "train")
 _POLL_SECONDS = 0.5
 _TERMINAL_LOG = "terminal.log"
 """In a run's folder: what `openrlhf-ktae train` says, of all its attempts."""
-_SAME_FOR_ALL = ("data.prompt_dataset", "actor.model_name_or_path", "rollout.batch_size", "eval.dataset")
-"""Options that make arms of one seed comparable prompt by prompt."""
+_SAME_FOR_ALL = {
+    "actor.model_name_or_path": "start from the same model",
+    "data.prompt_dataset": "see the same prompts",
+    "data.max_samples": "see the same prompts",
+    "rollout.batch_size": "see the same prompts",
+    "algo.dynamic_filtering_enable": "see the same prompts",
+    "eval.dataset": "answer the same problems",
+}
+"""Options that make arms of one seed comparable, with what two that differ in them do not do."""
+_COLLAPSE_NOTE = (
+    "run.stop_on_collapse is on: a run that collapses is not finished and does not count, which flatters its arm; "
+    "set it to false"
+)
 
 
 def sweep_command(
@@ -104,16 +114,17 @@ def check_runs(sweep: SweepFile, resolved: Sequence[tuple[PlannedRun, RunConfig]
                 )
     for run, config in resolved:
         baseline = of_baseline[run.setting, run.seed]
-        for option in _SAME_FOR_ALL:
+        for option, both in _SAME_FOR_ALL.items():
             if config.openrlhf.get(option) != baseline.openrlhf.get(option):
-                notes[f"{option} of arm {run.arm} is not the baseline's: the two do not see the same prompts"] = None
+                notes[f"{option} of arm {run.arm} is not the baseline's: the two do not {both}"] = None
+        if config.run.stop_on_collapse:
+            notes[_COLLAPSE_NOTE] = None
     return list(notes)
 
 
 def _print_runs(folder: SweepFolder, runs: Sequence[PlannedRun]) -> int:
     for run in runs:
-        state = folder.state(run)
-        say(f"{run.name}: {state.status}")
+        say(f"{run.name}: {folder.status(run)}")
         settings = [part for override in run.overrides for part in ("--set", override)]
         say("  " + shlex.join(["openrlhf-ktae", "train", str(run.recipe), *settings]))
     finished = sum(folder.state(run).status == "finished" for run in runs)
@@ -183,7 +194,7 @@ class Sweep:
             run = next_run(self._runs, states, self._tried | self._elsewhere)
             if run is None:
                 break
-            lock = _lock(self._folder.of(run))
+            lock = self._folder.lock(run)
             if lock is None:
                 self._elsewhere.add(run.name)
                 continue
@@ -228,7 +239,7 @@ class Sweep:
             self._write_summary()
         for name in list(self._elsewhere):
             run = next(run for run in self._runs if run.name == name)
-            if (lock := _lock(self._folder.of(run))) is not None:
+            if (lock := self._folder.lock(run)) is not None:
                 os.close(lock)
                 self._elsewhere.remove(name)
 
@@ -260,18 +271,6 @@ class Sweep:
         for active in self._active:
             active.process.wait()
             os.close(active.lock)
-
-
-def _lock(folder: Path) -> int | None:
-    """A file descriptor that locks a run's folder, for as long as a process has it open; None if another has it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Arms against the baseline: for every setting, what each arm reached and how it differs on the same seeds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 from openrlhf_ktae.sweep.outcomes import Curve, Outcome, numbers_of
@@ -13,7 +13,7 @@ from openrlhf_ktae.sweep.statistics import (
     median_with_unreached,
     paired_difference,
 )
-from openrlhf_ktae.sweep.tuning import tuned
+from openrlhf_ktae.sweep.tuning import Tuned, tuned
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class ArmResult:
     """Level of accuracy -> runs that reached it, median step (None where fewer than half did)."""
     accuracy: Band
     response_tokens: Band
-    chosen: Mapping[str, int] = field(default_factory=dict)
-    """Where every arm is at its best value: value -> seeds for which it was chosen."""
+    tuned: Tuned | None = None
+    """Where every arm is at its best value: which, of how many."""
 
 
 def compare(outcomes: Sequence[Outcome], sweep: SweepFile) -> list[ArmResult]:
@@ -79,13 +79,17 @@ def compare(outcomes: Sequence[Outcome], sweep: SweepFile) -> list[ArmResult]:
     for found in tuned(outcomes, sweep):
         baseline = found.outcomes[sweep.baseline]
         for arm, at_best in found.outcomes.items():
-            result = _result(found.setting, arm, at_best, baseline, sweep)
-            results.append(replace(result, chosen=found.chosen[arm]))
+            results.append(_result(found.setting, arm, at_best, baseline, sweep, found))
     return results
 
 
 def _result(
-    setting: str, arm: str, outcomes: Sequence[Outcome], baseline: Sequence[Outcome], sweep: SweepFile
+    setting: str,
+    arm: str,
+    outcomes: Sequence[Outcome],
+    baseline: Sequence[Outcome],
+    sweep: SweepFile,
+    at_best: Tuned | None = None,
 ) -> ArmResult:
     finished = [outcome for outcome in outcomes if outcome.status == "finished"]
     estimates, differences = {}, {}
@@ -104,13 +108,14 @@ def _result(
         setting,
         arm,
         arm == sweep.baseline,
-        len(sweep.seeds),
+        len(sweep.seeds) - (len(sweep.tune_on) if at_best else 0),
         len(finished),
         estimates,
         differences,
         reached,
         _band([outcome.accuracy for outcome in finished]),
         _band([outcome.response_tokens for outcome in finished]),
+        at_best,
     )
 
 

@@ -1,6 +1,8 @@
 """The folder of a sweep: sweep.json, and below runs/ one for each run with its attempts. State is what lies there."""
 
+import fcntl
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +17,7 @@ from openrlhf_ktae.sweep.plan import PlannedRun, SweepFile
 
 FORMAT = 1
 """Version of the layout; readers refuse another one."""
+_LOCK = ".lock"
 _WAY_OUT = "give the changed sweep another --output, or delete that folder"
 
 
@@ -23,7 +26,7 @@ class RunState:
     """Where a run of a sweep stands."""
 
     status: str
-    """``finished``; ``broken``: begun, and not running; ``missing``: never begun."""
+    """``finished``; ``broken``: begun, not finished; ``missing``: never begun."""
     newest: RunFolder | None
     """Its finished attempt, else the last one."""
     resumes: bool = False
@@ -84,6 +87,28 @@ class SweepFolder:
             if attempt.read()["status"] == "finished":
                 return RunState("finished", attempt)
         return RunState("broken", attempts[-1], has_checkpoint(attempts[-1]))
+
+    def status(self, run: PlannedRun) -> str:
+        """Where a run stands, and ``running`` for one that a sweep trains now."""
+        status = self.state(run).status
+        if status == "finished" or not (self.of(run) / _LOCK).is_file():
+            return status
+        lock = self.lock(run)
+        if lock is None:
+            return "running"
+        os.close(lock)
+        return status
+
+    def lock(self, run: PlannedRun) -> int | None:
+        """A file descriptor that locks a run for as long as a process has it open; None if another one does."""
+        self.of(run).mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.of(run) / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        return descriptor
 
     def check_options(self, run: PlannedRun, config: RunConfig) -> None:
         """Refuses a run whose earlier attempts had other options: they would be counted as the same.

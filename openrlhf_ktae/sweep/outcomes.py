@@ -47,8 +47,9 @@ def read_outcomes(folder: SweepFolder, runs: Sequence[PlannedRun]) -> list[Outco
 
 def _read(folder: SweepFolder, run: PlannedRun) -> Outcome:
     state = folder.state(run)
+    status = folder.status(run)
     if state.newest is None:
-        return Outcome(run, state.status)
+        return Outcome(run, status)
     described, lines = state.newest.read(), state.newest.metrics()
     evaluations = {line["step"]: line for line in lines if line["kind"] == "eval"}
     found = next((name for line in evaluations.values() for name in line if name.endswith("/pass@1")), None)
@@ -57,7 +58,7 @@ def _read(folder: SweepFolder, run: PlannedRun) -> Outcome:
     seconds = [line["timing/step_total"] for line in trained if line.get("timing/step_total")]
     return Outcome(
         run,
-        state.status,
+        status,
         described.get("reason"),
         described.get("git_commit"),
         source,
@@ -66,7 +67,7 @@ def _read(folder: SweepFolder, run: PlannedRun) -> Outcome:
         max((line["step"] for line in trained), default=0),
         statistics.median(seconds) if seconds else None,
         seconds_of(described),
-        _key_tokens(state.newest) if state.status == "finished" else (),
+        _key_tokens(state.newest) if status == "finished" else (),
     )
 
 

@@ -43,6 +43,10 @@ class SweepFile(Options):
     values: dict[str, tuple[Any, ...]] = Field(default={})
     """Lists of values of options, such as three learning rates: every combination is a setting."""
 
+    tune_on: tuple[int, ...] = ()
+    """Seeds on which every arm chooses the one of `values` that does best; the report compares the arms at these on the
+    other seeds. None: no such comparison."""
+
     reach: tuple[float, ...] = (0.8,)
     """Accuracies of which the report says after how many steps they are reached."""
 
@@ -53,6 +57,27 @@ class SweepFile(Options):
             if not _NAME.fullmatch(name):
                 raise ValueError(f"the name {name!r} has to work as a folder: letters, digits and . _ + -")
         return named
+
+    @field_validator("options", "arms", "settings", "values")
+    @classmethod
+    def _sweep_places_its_runs(cls, options: dict[str, Any]) -> dict[str, Any]:
+        if any(f".{name}".endswith(".run.output_dir") for name in _flat(options)):
+            raise ValueError("run.output_dir is the sweep's own (--output); take it out")
+        return options
+
+    @field_validator("values")
+    @classmethod
+    def _values_are_told_apart(cls, values: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+        for option, several in values.items():
+            names = [_text(value) for value in several]
+            if not names:
+                raise ValueError(f"{option} has no value; name one, or take it out")
+            if not all(names) or len(set(names)) < len(names):
+                raise ValueError(
+                    f"the values of {option} would have the folders {names}, which have to differ and not be empty; "
+                    "write them as `settings`, with names"
+                )
+        return values
 
     @field_validator("seeds")
     @classmethod
@@ -65,6 +90,18 @@ class SweepFile(Options):
     def _baseline_is_an_arm(self) -> "SweepFile":
         if self.baseline not in self.arms:
             raise ValueError(f"baseline: got {self.baseline!r}, expected one of the arms: {', '.join(self.arms)}")
+        return self
+
+    @model_validator(mode="after")
+    def _some_seeds_choose_and_some_are_measured(self) -> "SweepFile":
+        if not self.tune_on:
+            return self
+        if not self.values:
+            raise ValueError("tune_on: there is nothing to choose from; name `values`, or take it out")
+        if not set(self.tune_on) < set(self.seeds):
+            raise ValueError(
+                f"tune_on: got {list(self.tune_on)}, expected some of the seeds {list(self.seeds)}, and not all of them"
+            )
         return self
 
 

@@ -176,6 +176,9 @@ def test_runs_with_different_options_stay_apart_and_keep_distinct_names(tmp_path
     runs = [read_run(write_seed(tmp_path, 0)), read_run(write_seed(tmp_path, 1, scale=0.5))]
     assert [c.members for c in find_cohorts(runs)] == [(0,), (1,)]
     assert len(set(run_labels(runs))) == 2
+    folders = [write_seed(tmp_path / "losses", seed) for seed in (0, 1)]
+    relabel(folders[1], policy_loss={"name": "./my_loss.py"})
+    assert [c.members for c in find_cohorts([read_run(folder) for folder in folders])] == [(0,), (1,)]
 
 
 def relabel(run: Path, **changes) -> None:

@@ -10,8 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sweep_outcomes import STEPS, SWEEP, outcome, outcomes
+from typer.testing import CliRunner
 
+from openrlhf_ktae.cli import app
 from openrlhf_ktae.files import write_json
+from openrlhf_ktae.report.sweep_figures import swatch
 from openrlhf_ktae.report.sweep_page import compare, figures, is_sweep, make_page, markdown, verdict, write_sweep_page
 from openrlhf_ktae.run_folder import RunFolder
 from openrlhf_ktae.sweep.key_tokens import quality, quality_over_run
@@ -53,6 +56,10 @@ def test_every_curve_is_reachable_and_says_its_numbers():
     assert len(looks) == 4  # colour and dash
 
 
+def test_eight_arms_differ_in_dash_or_marker_so_that_no_figure_needs_hues():
+    assert len({re.sub(r'class="arm\d"', "", swatch(place)) for place in range(8)}) == 8
+
+
 def test_the_tables_are_there_as_markdown():
     text = markdown(compare(outcomes(), SWEEP), SWEEP)
     assert "| arm | runs | mean accuracy over training |" in text and "| late | 1 of 6 |" in text
@@ -66,7 +73,8 @@ def test_the_page_stands_alone_and_escapes_what_a_file_says():
     assert "<script>alert" not in page and "<b>name" not in page and "<i>note" not in page
     assert page.count("<script>") == 1 and "default-src &#39;none&#39;" in page
     assert not re.search(r'(?:src|href)="(?!#|data:)', page)
-    assert "late/seed-2: missing" in page
+    assert "late/seed-2: missing" in page and "but for what the notes above say" in page
+    assert "but for what" not in make_page("name", SWEEP, {"notes": []}, outcomes(), results)
 
 
 def test_settings_without_a_finished_run_are_named_in_one_line():
@@ -88,6 +96,17 @@ def test_the_files_of_a_sweep_are_written_beside_the_page(tmp_path):
         "report.html", "summary.csv", "curves.csv", "comparison.csv", "comparison.md"]  # fmt: skip
     with (tmp_path / "summary.csv").open() as file:
         assert {row["status"] for row in csv.DictReader(file)} == {"missing"}
+    elsewhere = write_sweep_page(tmp_path, tmp_path / "pages" / "mine.html")
+    assert {file.parent.name for file in elsewhere[1:]} == {"mine"} and elsewhere[0].name == "mine.html"
+
+
+@pytest.mark.parametrize("option", [["--watch"], ["--export", "figures"], ["--group", "1:0"]])
+def test_an_option_for_runs_is_refused_for_a_sweep(option, tmp_path):
+    from openrlhf_ktae.sweep.folder import SweepFolder
+
+    SweepFolder(tmp_path).describe(Path("sweep.yaml"), SWEEP, "c0ffee")
+    result = CliRunner().invoke(app, ["report", str(tmp_path), *option])
+    assert result.exit_code == 2 and f"{option[0]}: for runs" in result.output
 
 
 def test_a_folder_of_another_format_is_refused(tmp_path):

@@ -16,6 +16,7 @@ from openrlhf_ktae.files import write_json
 from openrlhf_ktae.recipe import resolve
 from openrlhf_ktae.run_folder import RunFolder, now
 from openrlhf_ktae.sweep.folder import SweepFolder, seconds_left
+from openrlhf_ktae.sweep.outcomes import read_outcomes
 from openrlhf_ktae.sweep.plan import planned_runs, read_sweep
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,6 +104,16 @@ def test_two_sweeps_at_once_do_not_disturb_each_other(file, tmp_path):
         assert process.returncode == 0, said
     for name in ("a", "b", "c"):
         assert all(found == ["finished"] for found in attempts(file, tmp_path / name).values())
+
+
+def test_a_run_that_is_trained_now_is_said_to_be_running(file, tmp_path):
+    folder, run = SweepFolder(tmp_path / "out"), planned_runs(read_sweep(file), file.parent)[0]
+    assert folder.status(run) == "missing" and not folder.path.exists()
+    lock = folder.lock(run)
+    assert lock is not None and folder.lock(run) is None
+    assert folder.status(run) == "running" and read_outcomes(folder, [run])[0].status == "running"
+    os.close(lock)
+    assert folder.status(run) == "missing"
 
 
 def test_a_run_that_fails_is_named_does_not_stop_the_others_and_is_tried_again(file, tmp_path):
