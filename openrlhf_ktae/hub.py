@@ -5,6 +5,12 @@ from pathlib import Path
 _SECONDS = 10.0
 
 
+def is_hub_id(model: str) -> bool:
+    """Whether a name, where no folder has it, can be a model of the Hub: OWNER/NAME."""
+    path = Path(model)
+    return not (path.exists() or path.is_absolute() or model.startswith(".")) and model.count("/") == 1
+
+
 def hub_problem(model: str) -> str | None:
     """Why a Hub model cannot be had, as a sentence with the way out; None where it is cached or the hub has it."""
     import httpx

@@ -15,26 +15,17 @@ from rich.console import Console
 from rich.table import Table
 
 from openrlhf_ktae.engine_size import parameter_counts, responses_at_once
-from openrlhf_ktae.hub import hub_problem
 from openrlhf_ktae.openrlhf_options import check, parse, to_argv
 from openrlhf_ktae.recipe import RunConfig, resolve
 from openrlhf_ktae.runs.batch_sizes import BatchPlan, batch_plan
+from openrlhf_ktae.runs.finding import Finding
 from openrlhf_ktae.runs.gpus import gpus_here
+from openrlhf_ktae.runs.preflight import check_combinations
+from openrlhf_ktae.runs.recipe_inputs import made_later, missing_model, prompt_sets
 from openrlhf_ktae.runs.toolchain import toolchain
-from openrlhf_ktae.runs.prompt_files import local_files
 
 _PACKAGES = ("torch", "openrlhf", "ray", "vllm", "deepspeed", "transformers", "flash-attn", "numba")
 _GIB = 2**30
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the doctor's report."""
-
-    what: str
-    found: str
-    verdict: str
-    """``ok``, ``note`` or ``wrong``."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +90,11 @@ def machine() -> list[Finding]:
         Finding("disk here", f"{shutil.disk_usage('.').free / _GIB:.0f} GiB free", "ok"),
     ]
     address = os.environ.get("RAY_ADDRESS")
-    return [*findings, *_compilers(bool(gpus)), Finding("Ray", f"cluster at {address} (RAY_ADDRESS)" if address else "a Ray of its own", "ok")]
+    return [
+        *findings,
+        *_compilers(bool(gpus)),
+        Finding("Ray", f"cluster at {address} (RAY_ADDRESS)" if address else "a Ray of its own", "ok"),
+    ]
 
 
 def _compilers(has_gpus: bool) -> list[Finding]:
@@ -145,7 +140,7 @@ def estimate_memory(args: SimpleNamespace, parameters: int, model: Any, gpu_byte
 
 
 def recipe_findings(config: RunConfig) -> list[Finding]:
-    """What a recipe asks for: GPUs, batches, steps, memory by role.
+    """What a recipe asks for: GPUs, batches, prompt sets, model, memory by role.
 
     Raises:
         ValueError: the recipe cannot work; the message says why.
@@ -154,6 +149,7 @@ def recipe_findings(config: RunConfig) -> list[Finding]:
     settings = config.openrlhf_settings("runs/doctor")
     plan = batch_plan(parse(to_argv(settings)), available)
     args = check(config.openrlhf_argv("runs/doctor"))
+    later = made_later(config)
     gpus = "logical GPUs" if config.run.device == "cpu" else "GPUs"
     needed = f"{plan.gpus_total} ({', '.join(f'{count} {role}' for role, count in plan.gpus.items())})"
     here = plan.gpus_total if config.run.device == "cpu" else len(gpus_here())
@@ -163,39 +159,16 @@ def recipe_findings(config: RunConfig) -> list[Finding]:
     findings = [
         Finding(gpus, needed + (f"; this machine has {here}" if fewer else ""), verdict),
         Finding("a step", f"{plan.rollouts} rollouts, {plan.updates * args.train.max_epochs} updates", "ok"),
-        *_steps(args, plan),
+        *prompt_sets(config, args, later),
     ]
+    if all(finding.verdict != "wrong" for finding in findings[2:]):  # some methods read the prompts
+        check_combinations(config, args)
+    if missing := missing_model(args.actor.model_name_or_path, later):
+        return [*findings, missing]
     return findings + (_memory(config, args, plan) if config.run.device == "gpu" else [])
 
 
-def _steps(args: SimpleNamespace, plan: BatchPlan) -> list[Finding]:
-    files = [path for path in local_files(args.data.prompt_dataset or "") if path.suffix == ".jsonl"]
-    missing = [str(path) for path in files if not path.is_file()]
-    if missing:
-        return [Finding("prompts", f"{', '.join(missing)} not there yet; see `openrlhf-ktae data`", "note")]
-    if not files:
-        return [Finding("prompts", f"{args.data.prompt_dataset}: counted when it is loaded", "note")]
-    rows = 0
-    for path in files:
-        with path.open("rb") as file:
-            rows += sum(1 for _ in file)
-    rows = min(rows, args.data.max_samples)
-    full, rest = divmod(rows, args.rollout.batch_size)
-    steps = full + bool(rest)
-    lost = rest * args.rollout.n_samples_per_prompt % args.train.batch_size
-    filtered = " at most (filtering consumes prompts)" if args.algo.dynamic_filtering_enable else ""
-    total = f"{steps} an epoch{filtered}, {steps * args.train.num_episodes} in {args.train.num_episodes}"
-    findings = [Finding("steps", f"{rows} prompts: {total}", "ok")]
-    if rest and not args.algo.dynamic_filtering_enable:
-        text = f"{rest} prompts; {lost} of its {rest * args.rollout.n_samples_per_prompt} rollouts fill no update"
-        findings.append(Finding("last step of an epoch", text, "note" if lost else "ok"))
-    return findings
-
-
 def _memory(config: RunConfig, args: SimpleNamespace, plan: BatchPlan) -> list[Finding]:
-    name = args.actor.model_name_or_path
-    if not Path(name).is_dir() and (problem := hub_problem(name)):
-        return [Finding("model", f"{name}: {problem}", "note")]
     try:
         parameters, model = parameter_counts(args.actor.model_name_or_path)
     except OSError as error:
@@ -221,7 +194,9 @@ def _memory(config: RunConfig, args: SimpleNamespace, plan: BatchPlan) -> list[F
     ]
     waiting, here = host_memory(args, parameters), psutil.virtual_memory().total
     fits = "ok" if waiting < 0.8 * here else "note"
-    findings.append(Finding("memory of a node: what sleeps", f"{waiting / _GIB:.0f} of {here / _GIB:.0f} GiB here", fits))
+    findings.append(
+        Finding("memory of a node: what sleeps", f"{waiting / _GIB:.0f} of {here / _GIB:.0f} GiB here", fits)
+    )
     kept = f"{14 * parameters / 1e9:.0f} GB; {args.ckpt.max_num} are kept, one more while it is written"
     findings.append(Finding("disk: a checkpoint", kept, "ok"))
     share = args.vllm.gpu_memory_utilization

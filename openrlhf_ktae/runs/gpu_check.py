@@ -127,7 +127,9 @@ CHECKS = (
         with_flash_attn=True,
     ),
     Check(SEPARATE, _train(SEPARATE, *_OWN_GPUS), gpus=2, on_cpu=True),
-    Check("train, asynchronous", _train("train, asynchronous", *_OWN_GPUS, "train.async_enable=true"), gpus=2, on_cpu=True),
+    Check(
+        "train, asynchronous", _train("train, asynchronous", *_OWN_GPUS, "train.async_enable=true"), gpus=2, on_cpu=True
+    ),
     Check(
         "train, two policy workers",
         _train(
@@ -178,7 +180,12 @@ def _run(name: str, command: list[str]) -> Result:
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     try:
         done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=_LIMIT_SECONDS, env=environment
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_LIMIT_SECONDS,
+            env=environment,
         )
     except subprocess.TimeoutExpired as error:
         output = (error.stdout or b"").decode(errors="replace") if not isinstance(error.stdout, str) else error.stdout

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from openrlhf_ktae.advantage.term import NEEDS, TERM
-from openrlhf_ktae.hub import hub_problem, model_file
+from openrlhf_ktae.hub import hub_problem, is_hub_id, model_file
 from openrlhf_ktae.losses.loss import LOSS
 from openrlhf_ktae.openrlhf_options import check as check_openrlhf
 from openrlhf_ktae.openrlhf_options import parse, to_argv
@@ -183,14 +183,14 @@ def check_model(option: str, name: str | None) -> None:
         if not (path / "config.json").is_file():
             raise PreflightError(f"{option}: {name} holds no config.json; name a Hugging Face model folder")
         return
-    if path.exists() or path.is_absolute() or name.startswith(".") or name.count("/") != 1:
+    if not is_hub_id(name):
         raise PreflightError(f"{option}: {name} is no model folder (looked in {Path.cwd()})")
     if problem := hub_problem(name):
         raise PreflightError(f"{option}: {name} is no folder (looked in {Path.cwd()}), and {problem}")
 
 
 def check_model_code(name: str) -> None:
-    """Refuses a model that brings Python code: OpenRLHF and vLLM would run it (``trust_remote_code=True`` is theirs)."""
+    """Refuses a model that brings Python code: OpenRLHF and vLLM would run it (they set ``trust_remote_code=True``)."""
     for file in ("config.json", "tokenizer_config.json", "processor_config.json"):
         found = model_file(name, file)
         if found and json.loads(found.read_text(encoding="utf-8")).get("auto_map"):

@@ -26,8 +26,8 @@ def sampling_of(config: RunConfig) -> tuple[str, str]:
     for sampling, name in asked[1:]:
         if sampling != asked[0][0]:
             raise ValueError(
-                f"advantage.terms: {asked[0][1]} samples {asked[0][0]} and {name} samples {sampling}; a run samples its "
-                "rollouts in one way: take one of them out"
+                f"advantage.terms: {asked[0][1]} samples {asked[0][0]} and {name} samples {sampling}; a run samples "
+                "its rollouts in one way: take one of them out"
             )
     return asked[0] if asked else ("", "")
 
@@ -50,7 +50,8 @@ def check_sampling(config: RunConfig, args: SimpleNamespace) -> None:
         if sampling == "turns" and not config.make_task().sampling:
             return  # the agent says what its turns earned: `turn_rewards`
         raise ValueError(
-            f"train.agent_func_path: {args.train.agent_func_path} samples by itself, and so does {name}; set one of them"
+            f"train.agent_func_path: {args.train.agent_func_path} samples by itself, and so does {name}; set one of "
+            "them"
         )
     if sampling == "turns" and not config.make_task().sampling:
         raise ValueError(
@@ -60,8 +61,8 @@ def check_sampling(config: RunConfig, args: SimpleNamespace) -> None:
     counting = [section_of(term) for term in config.terms if "scores" in TERM.load(term).needs]
     if sampling == "tree" and counting:
         raise ValueError(
-            f"advantage.terms: {counting[0]} counts right and wrong rollouts, and an edge of {name}'s trees is neither; "
-            "take one of them out"
+            f"advantage.terms: {counting[0]} counts right and wrong rollouts, and an edge of {name}'s trees is "
+            "neither; take one of them out"
         )
     team, samples = config.make_task().team, args.rollout.n_samples_per_prompt
     if team is not None and samples % len(team.roles):
@@ -90,9 +91,10 @@ def check_end_tag(config: RunConfig, args: SimpleNamespace, row: Mapping[str, An
     if end in prompt or end in ANSWER_MARKS[style] or end in _added_tokens(args.actor.model_name_or_path):
         return
     raise ValueError(
-        f"multi_answer.end: {end!r} is neither in the prompts (data.prompt_dataset), nor where grader.answer_style={style} "
-        "looks for an answer, nor a token that the model's tokenizer adds, so no thought would ever end; name the text "
-        "that ends one, or train on prompts whose template asks for it (openrlhf-ktae data --template r1)"
+        f"multi_answer.end: {end!r} is neither in the prompts (data.prompt_dataset), nor where "
+        f"grader.answer_style={style} looks for an answer, nor a token that the model's tokenizer adds, so no "
+        "thought would ever end; name the text that ends one, or train on prompts whose template asks for it "
+        "(openrlhf-ktae data --template r1)"
     )
 
 

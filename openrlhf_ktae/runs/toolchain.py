@@ -33,7 +33,9 @@ def _driver(major: int) -> tuple[str, str, bool]:
 
 
 def _nvcc(major: int) -> tuple[str, str, bool]:
-    found = re.search(r"release (\d+)\.(\d+)", _printed(shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc", "--version"))
+    found = re.search(
+        r"release (\d+)\.(\d+)", _printed(shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc", "--version")
+    )
     version = f"{found[1]}.{found[2]}" if found else "not found"
     is_right = found is not None and int(found[1]) == major
     return "nvcc", version + ("" if is_right else f" (torch needs CUDA {major}: install its toolkit)"), is_right

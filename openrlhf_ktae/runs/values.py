@@ -264,8 +264,9 @@ def _summary(found: Sequence[Sequence[Graded]], skip_unsolved: bool) -> str:
     every = [one for samples in found for one in samples]
     solved = [sum(one.is_correct for one in samples) for samples in found]
     text = (
-        f"{len(found)} prompts, {len(found[0])} samples each; {100 * fmean(one.is_correct for one in every):.1f} % correct, "
-        f"mean reward {fmean(one.reward for one in every):.3f}; {solved.count(len(found[0]))} prompts always solved, "
+        f"{len(found)} prompts, {len(found[0])} samples each; "
+        f"{100 * fmean(one.is_correct for one in every):.1f} % correct, mean reward "
+        f"{fmean(one.reward for one in every):.3f}; {solved.count(len(found[0]))} prompts always solved, "
         f"{solved.count(0)} never{' and left out' if skip_unsolved else ''}; "
         f"{100 * fmean(one.is_truncated for one in every):.1f} % of the samples were cut off at --max-tokens"
     )

@@ -18,6 +18,11 @@ H100 = Gpu("H100", 80.0 * GIB, (9, 0))
 MODEL = SimpleNamespace(hidden_size=100, num_hidden_layers=10, vocab_size=1000)
 
 
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
 def arguments(*overrides):
     config = resolve(ROOT / "recipes" / "grpo_qwen2.5_math_1.5b", list(overrides))
     return check(config.openrlhf_argv("runs/test"))
@@ -65,17 +70,72 @@ def test_parameters_are_counted_without_weights_and_a_tied_layer_once(tmp_path):
     assert read.hidden_size == 64
 
 
-def test_steps_and_rollouts_that_fill_no_update_are_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "_memory", lambda *_: [])  # it would look for the model on the hub
-    prompts = tmp_path / "prompts.jsonl"
-    prompts.write_text('{"input": "", "label": ""}\n' * 2500)
-    config = resolve(ROOT / "recipes" / "grpo_qwen2.5_math_1.5b", [f"data.prompt_dataset={prompts}"])
-    found = {finding.what: finding for finding in doctor.recipe_findings(config)}
+@pytest.fixture
+def found(tmp_path):
+    """The findings about the published 1.5B recipe, by their names, with two prompt sets of 2,500 problems."""
+    for name in ("train", "evaluation"):
+        (tmp_path / f"{name}.jsonl").write_text('{"input": "1 + 1", "label": "2"}\n' * 2500)
+
+    def findings(*overrides):
+        prompts = [f"data.prompt_dataset={tmp_path}/train.jsonl", f"eval.dataset={tmp_path}/evaluation.jsonl"]
+        config = resolve(ROOT / "recipes" / "grpo_qwen2.5_math_1.5b", [*prompts, *overrides])
+        return {finding.what: finding for finding in doctor.recipe_findings(config)}
+
+    return findings
+
+
+def test_steps_and_rollouts_that_fill_no_update_are_counted(found):
+    found = found()
     assert found["steps"].found == "2500 prompts: 3 an epoch, 60 in 20"
     # 2500 - 2 x 1024 = 452 prompts; 452 x 16 = 7232 = 3 x 2048 + 1088
     assert found["last step of an epoch"].found == "452 prompts; 1088 of its 7232 rollouts fill no update"
     assert found["last step of an epoch"].verdict == "note"
     assert found["a step"].found == "16384 rollouts, 8 updates"
+
+
+def test_a_prompt_set_that_is_missing_is_wrong_and_says_how_to_make_it(found, tmp_path):
+    for option in ("data.prompt_dataset", "eval.dataset"):
+        wrong = found(f"{option}={tmp_path}/none.jsonl")[option]
+        assert wrong.verdict == "wrong"
+        assert "none.jsonl does not exist" in wrong.found and "see `openrlhf-ktae data`" in wrong.found
+    assert not {"data.prompt_dataset", "eval.dataset"} & set(found())
+    assert "eval.dataset" not in found("eval.dataset=null")
+
+
+def test_a_prompt_set_that_a_run_would_refuse_is_wrong(found, tmp_path):
+    (tmp_path / "other.jsonl").write_text('{"question": "1 + 1", "label": "2"}\n')
+    wrong = found(f"eval.dataset={tmp_path}/other.jsonl")["eval.dataset"]
+    assert (wrong.verdict, "'input' is no column of" in wrong.found) == ("wrong", True)
+
+
+def test_a_model_of_the_hub_may_be_missing_and_a_folder_may_not(found, tmp_path):
+    of_hub, folder = found()["model"], found(f"actor.model_name_or_path={tmp_path}/none")["model"]
+    assert of_hub.verdict == "note" and "not in the hub's cache here" in of_hub.found
+    assert folder.verdict == "wrong" and "none is no model folder" in folder.found
+    assert found("actor.model_name_or_path=runs/my/model")["model"].verdict == "wrong"
+
+
+def test_what_a_task_makes_by_itself_is_not_missing(tmp_path):
+    config = resolve(
+        ROOT / "recipes" / "quickstart",
+        [
+            f"arithmetic.directory={tmp_path}",
+            f"actor.model_name_or_path={tmp_path}/model",
+            f"data.prompt_dataset={tmp_path}/train.jsonl",
+            f"eval.dataset={tmp_path}/evaluation.jsonl",
+        ],
+    )
+    found = {finding.what: finding for finding in doctor.recipe_findings(config)}
+    assert {found[what].verdict for what in ("prompts", "model")} == {"note"}
+    assert all("made before training starts" in found[what].found for what in ("prompts", "model"))
+    config.make_task().options.note_made()  # so nothing is made any more
+    verdicts = {finding.what: finding.verdict for finding in doctor.recipe_findings(config)}
+    assert {verdicts[what] for what in ("data.prompt_dataset", "eval.dataset", "model")} == {"wrong"}
+
+
+def test_methods_that_do_not_go_together_cannot_work(found):
+    with pytest.raises(ValueError, match="kalman_baseline replaces the advantages"):
+        found("advantage.terms=[ktae, kalman_baseline]")
 
 
 def test_a_package_of_another_version_than_openrlhf_pins_is_wrong(monkeypatch):
