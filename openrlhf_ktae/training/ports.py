@@ -2,8 +2,8 @@
 
 OpenRLHF binds port 0, closes the socket and uses the number seconds later (trainer/ray/launcher.py:45,
 trainer/ray/ppo_actor.py:119); by then the kernel may have given it to another process. Ours come from outside the
-range that the kernel gives away, and a name in Linux's abstract socket namespace says that one is taken: it needs no
-file, holds between users and containers as far as the port does, and ends with the process.
+range that the kernel gives away (unless that is everything), and a name in Linux's abstract socket namespace says that
+one is taken: it needs no file, holds between users and containers as far as the port does, and ends with the process.
 """
 
 import random
@@ -24,7 +24,8 @@ def hold_port() -> int:
         OSError: all are taken.
     """
     given_away = _given_away_by_the_kernel()
-    candidates = [port for port in _PORTS if port not in given_away]
+    # Where the kernel gives away all of them, the claim still keeps our own runs apart.
+    candidates = [port for port in _PORTS if port not in given_away] or list(_PORTS)
     # Not from the global generator: holding a port must not change what training draws.
     random.Random().shuffle(candidates)
     for port in candidates:
@@ -38,7 +39,7 @@ def hold_port() -> int:
             continue
         _held.append(claim)
         return port
-    raise OSError(f"no free port between {_PORTS.start} and {_PORTS.stop}, outside of the kernel's own range")
+    raise OSError(f"no free port between {_PORTS.start} and {_PORTS.stop}")
 
 
 def _given_away_by_the_kernel() -> range:

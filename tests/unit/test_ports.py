@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import psutil
+import pytest
 
 from openrlhf_ktae.training.ports import HELD_PORTS, hold_port, store_on_its_address
 
@@ -38,7 +39,17 @@ def test_a_port_that_listens_is_not_given(monkeypatch):
             found = hold_port()
         except OSError as error:
             found = str(error)
-    assert found == f"no free port between {port} and {port + 1}, outside of the kernel's own range"
+    assert found == f"no free port between {port} and {port + 1}"
+
+
+def test_where_the_kernel_gives_away_every_port_one_is_found_all_the_same(monkeypatch):
+    monkeypatch.setattr("openrlhf_ktae.training.ports._given_away_by_the_kernel", lambda: range(1024, 65536))
+    port = hold_port()
+    with socket.socket() as listening:
+        listening.bind(("", port))
+    monkeypatch.setattr("openrlhf_ktae.training.ports._PORTS", range(port, port + 1))
+    with pytest.raises(OSError, match="no free port"):  # it is held
+        hold_port()
 
 
 def test_what_upstream_asks_for_is_a_held_port():
