@@ -51,7 +51,8 @@ class RunOptions(Options):
     """Options of a run that belong neither to OpenRLHF nor to the estimator."""
 
     name: str = Field(default="", pattern=r"^[A-Za-z0-9._+-]*$")
-    """Name of the run in its folder, plots and tables; empty: the recipe's folder name."""
+    """Name of the run in its folder, plots and tables; empty: that of the recipe's folder, or of its file if that is
+    not recipe.yaml."""
 
     output_dir: str = "runs"
     """Folder that holds the run folders."""

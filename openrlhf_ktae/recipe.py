@@ -49,6 +49,9 @@ SECTIONS: dict[str, type[Options]] = {
 
 PACKAGE = Path(__file__).resolve().parent
 
+RECIPE_FILE = "recipe.yaml"
+"""In a recipe's folder: what the folder stands for."""
+
 
 class RecipeError(ValueError):
     """A recipe that cannot be resolved; the message names the option and the file."""
@@ -67,6 +70,7 @@ class RunConfig:
     """A resolved recipe. ``openrlhf`` holds values that may still contain ``${run}``; see `openrlhf_argv`."""
 
     recipe: str
+    """A folder with its recipe.yaml, or another file; as it was given, if that has a name."""
     openrlhf: dict[str, Any]
     sections: dict[str, Options]
     """Our options by section: those of every run, of the terms and the loss that are used, and what a layer sets."""
@@ -105,7 +109,8 @@ class RunConfig:
     @property
     def name(self) -> str:
         """The run's name in its folder, plots and tables."""
-        return self.run.name or Path(self.recipe).name
+        recipe = Path(self.recipe)
+        return self.run.name or (recipe.stem if recipe.suffix == ".yaml" else recipe.name)
 
     def openrlhf_settings(self, run_dir: Path | str) -> dict[str, Any]:
         """OpenRLHF's options with ``${run}`` and ``${package}`` filled in and local paths made absolute."""
@@ -288,7 +293,7 @@ def _methods(recipe: Path, settings: dict[str, Setting]) -> dict[str, Options]:
 def known_recipes() -> list[Path]:
     """The recipes that a person may mean: those below recipes/ here, else those of this checkout."""
     folder = next((f for f in (Path("recipes"), PACKAGE.parent / "recipes") if f.is_dir()), None)
-    return sorted(file.parent for file in folder.glob("*/recipe.yaml")) if folder else []
+    return sorted(file.parent for file in folder.glob(f"*/{RECIPE_FILE}")) if folder else []
 
 
 def _nearest_recipe(path: Path) -> str:
@@ -305,9 +310,11 @@ def resolve(recipe: Path | str, overrides: list[str] | None = None) -> RunConfig
         OptionError: an option that OpenRLHF does not know.
     """
     path = Path(recipe)
-    recipe_file = path / "recipe.yaml" if path.is_dir() or path.suffix != ".yaml" else path
+    recipe_file = path / RECIPE_FILE if path.is_dir() or path.suffix != ".yaml" else path
     if not recipe_file.is_file():
         raise RecipeError(f"recipe: {recipe_file} does not exist (looked in {Path.cwd()}){_nearest_recipe(path)}")
+    if recipe_file.parent.name in ("", ".."):  # such as `.`, which says nothing elsewhere
+        recipe_file = recipe_file.resolve()
     merged = _merge(recipe_file, overrides or [])
     sections = _methods(recipe_file.parent, merged)
     for name, model in SECTIONS.items():
@@ -321,7 +328,7 @@ def resolve(recipe: Path | str, overrides: list[str] | None = None) -> RunConfig
             hint = nearest(name, [*known_options(), *ours])
             raise RecipeError(f"{name}: unknown option{hint} (said in {merged[name].source})")
     return RunConfig(
-        recipe=str(recipe_file.parent),
+        recipe=str(recipe_file.parent if recipe_file.name == RECIPE_FILE else recipe_file),
         openrlhf=theirs,
         sections=sections,
         sources={name: setting.source for name, setting in merged.items()},

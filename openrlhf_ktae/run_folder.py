@@ -44,8 +44,9 @@ def installed_versions() -> dict[str, str]:
     return versions
 
 
-def git_commit(folder: Path) -> str | None:
-    """The commit of the checkout that holds ``folder``, with ``+changes`` if the tree differs; None outside of git."""
+def git_commit(path: Path) -> str | None:
+    """The commit of the checkout that holds ``path``, with ``+changes`` if the tree differs; None outside of git."""
+    folder = path if path.is_dir() else path.parent
     command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()

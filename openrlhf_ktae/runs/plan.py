@@ -10,7 +10,7 @@ from typing import Any
 from openrlhf_ktae.checkpoints import has_checkpoint
 from openrlhf_ktae.files import write_json
 from openrlhf_ktae.openrlhf_options import check as check_openrlhf
-from openrlhf_ktae.recipe import RunConfig, resolve
+from openrlhf_ktae.recipe import RECIPE_FILE, RunConfig, resolve
 from openrlhf_ktae.run_folder import FORMAT, RunFolder, git_commit, installed_versions, now
 from openrlhf_ktae.runs.batch_sizes import BatchPlan
 from openrlhf_ktae.runs.preflight import check_batches, check_combinations, preflight
@@ -76,13 +76,24 @@ def _overrides_before(folder: RunFolder) -> list[str]:
 
 
 def _check_recipe_before(folder: RunFolder, config: RunConfig) -> None:
-    # By name: the checkout may stand elsewhere by now.
     before = folder.read()["recipe"]
-    if Path(before).name != Path(config.recipe).resolve().name:
+    if not _is_same_recipe(Path(before), Path(config.recipe)):
         raise ValueError(
             f"--resume: {folder.path} was started from {before}, not from {config.recipe}; name that recipe (options "
             "change with --set), or start a new run"
         )
+
+
+def _is_same_recipe(before: Path, named: Path) -> bool:
+    """By the last names: the checkout may stand elsewhere by now."""
+    if before.suffix == ".yaml":
+        return before.parts[-2:] == named.parts[-2:]
+    # Earlier versions noted every file by its folder, and the folder that the command ran in as a dot.
+    if named.suffix == ".yaml":
+        named = named.parent
+        if (named / RECIPE_FILE).is_file():
+            return False
+    return before.name in (named.name, "", "..")
 
 
 def print_plan(plan: Plan) -> None:

@@ -46,6 +46,30 @@ def test_later_layers_win(project):
     assert config.sources["ktae.gamma"] == "--set"
 
 
+def test_a_recipe_is_called_by_its_folder_wherever_the_command_runs(project, monkeypatch):
+    folder = project({})
+    assert (resolve(folder).recipe, resolve(folder).name) == (str(folder), "mine")
+    assert resolve(folder / "recipe.yaml").recipe == str(folder)
+    monkeypatch.chdir(folder)
+    for said in (".", "recipe.yaml", "../mine", "../mine/../mine/."):
+        config = resolve(said)
+        assert (config.name, Path(config.recipe).resolve()) == ("mine", folder)
+        assert Path(config.recipe).name == "mine"  # of a run.json, read elsewhere
+    (folder / "a").mkdir()
+    monkeypatch.chdir(folder / "a")
+    assert (resolve("..").recipe, resolve("..").name) == (str(folder), "mine")
+
+
+def test_another_file_beside_a_recipe_is_another_recipe(project, monkeypatch):
+    folder = project({"train.seed": 1})
+    (folder / "other.yaml").write_text("train.seed: 2")
+    config = resolve(folder / "other.yaml")
+    assert (config.recipe, config.name, config.openrlhf) == (str(folder / "other.yaml"), "other", {"train.seed": 2})
+    assert resolve(config.recipe).openrlhf == config.openrlhf
+    monkeypatch.chdir(folder)
+    assert resolve("other.yaml").recipe == str(folder / "other.yaml")
+
+
 def test_two_fragments_that_say_the_same_are_refused_unless_the_recipe_decides(project):
     fragments = {"a": {"train.seed": 1}, "b": {"train": {"seed": 2}}}
     with pytest.raises(RecipeError, match=r"train\.seed: said by configs/a\.yaml and configs/b\.yaml"):

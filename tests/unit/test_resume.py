@@ -1,5 +1,7 @@
 """What ``--resume`` takes over from a run, and what it refuses."""
 
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from openrlhf_ktae.files import write_json
 from openrlhf_ktae.run_folder import FORMAT, RunFolder
 from openrlhf_ktae.runs.command import train_command
+from openrlhf_ktae.runs.plan import plan_run
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "recipes" / "quickstart"
 
@@ -59,3 +62,44 @@ def test_a_run_does_not_go_on_with_another_recipe(run, capsys):
     assert train_command(QUICKSTART.parent / "cpu_grpo_ktae", [], dry_run=True, resume=run.path) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "was started from /elsewhere/recipes/quickstart, not from" in said
+
+
+@pytest.fixture
+def recipes(tmp_path):
+    """A folder with the recipes R/recipe.yaml and R/other.yaml, and recipes/flat.yaml."""
+    shutil.copytree(QUICKSTART.parents[1] / "configs", tmp_path / "configs")
+    for name in ("R/recipe.yaml", "R/other.yaml", "flat.yaml"):
+        file = tmp_path / "recipes" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(QUICKSTART / "recipe.yaml", file)
+    return tmp_path / "recipes"
+
+
+@pytest.mark.parametrize(
+    ("before", "named", "goes_on"),
+    [
+        ("/elsewhere/recipes/R", "R", True),
+        ("recipes/R", "R/recipe.yaml", True),
+        ("/elsewhere/recipes/R/other.yaml", "R/other.yaml", True),
+        ("recipes/R/other.yaml", "R", False),
+        ("recipes/R", "R/other.yaml", False),
+        ("recipes/S/other.yaml", "R/other.yaml", False),
+        # As versions before noted it: R/other.yaml as R, and a recipe's own folder as a dot.
+        ("recipes", "flat.yaml", True),
+        (".", "R", True),
+    ],
+)
+def test_a_run_goes_on_with_the_file_it_was_started_from(run, recipes, capsys, before, named, goes_on):
+    run.update(recipe=before)
+    assert train_command(recipes / named, [], dry_run=True, resume=run.path) == (0 if goes_on else 2)
+    assert ("was started from" in " ".join(capsys.readouterr().err.split())) != goes_on
+
+
+def test_a_run_that_was_started_in_its_recipes_folder_goes_on_from_anywhere(run, recipes, monkeypatch):
+    monkeypatch.chdir(recipes / "R")
+    plan = plan_run(Path("."), [], None)
+    assert re.fullmatch(r"R-\d{8}-\d{6}", plan.folder.path.name)
+    run.update(recipe=plan.config.recipe)
+    monkeypatch.chdir(recipes.parent)
+    for named in (plan.config.recipe, "recipes/R", "recipes/R/recipe.yaml"):
+        assert plan_run(Path(named), [], run.path).config.name == "R"

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -58,6 +59,10 @@ def test_run_json_is_changed_in_one_step(folder):
 
 def test_outside_of_a_checkout_there_is_no_commit(tmp_path):
     assert git_commit(tmp_path) is None
+
+
+def test_the_commit_of_a_file_is_that_of_its_folder():
+    assert git_commit(Path(__file__)) == git_commit(Path(__file__).parent)
 
 
 def test_the_summary_adds_up_what_the_metrics_say():
