@@ -106,10 +106,6 @@ class Grader:
         """Starts the workers now, and waits until they are ready."""
         self._workers().warm_up()
 
-    def worker_process_ids(self) -> list[int]:
-        """Process ids of the workers that run."""
-        return [] if self._pool is None else self._pool.process_ids()
-
     def close(self) -> None:
         """Ends the workers. The grader starts new ones when it is used again."""
         with self._lock:

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import openrlhf_ktae
-from openrlhf_ktae.reward.worker import CRASHED, MOST_WAITING, TIMED_OUT
+from openrlhf_ktae.reward.worker import CRASHED, MOST_WAITING, READY, TIMED_OUT
 
 _WORKER = "import sys; from openrlhf_ktae.reward.worker import main; main(float(sys.argv[1]), int(sys.argv[2]))"
 _START_SECONDS = 120.0
@@ -42,12 +42,8 @@ class GraderPool:
         for worker in self._workers:
             self._idle.put(worker)
         self._is_closed = False
+        self._process_id = os.getpid()
         atexit.register(self.close)
-
-    @property
-    def size(self) -> int:
-        """Number of workers."""
-        return len(self._workers)
 
     def compare(self, answer: str, gold: str) -> str:
         """The reason of the verdict: ``correct``, ``different``, ``timed out``, ``refused: ...`` or ``error: ...``.
@@ -55,15 +51,17 @@ class GraderPool:
         A worker that dies is replaced and the comparison repeated, for it may have died of something else; not when
         the comparison took long, so that an answer that kills its worker holds up nobody.
         """
-        request = json.dumps([answer, gold]).encode() + b"\n"
+        pair = json.dumps([answer, gold]).encode()
         reason = CRASHED
         worker = self._idle.get()
         try:
             for _ in range(_ATTEMPTS):
                 if self._is_closed:
                     return "error: grader is closed"
-                started = worker.ready_at()
-                reason = worker.ask(request)
+                if not worker.start():
+                    continue
+                started = time.monotonic()
+                reason = worker.ask(pair)
                 if reason != CRASHED or time.monotonic() - started > self._deadline_seconds / _ATTEMPTS:
                     break
         finally:
@@ -78,12 +76,10 @@ class GraderPool:
         for thread in threads:
             thread.join()
 
-    def process_ids(self) -> list[int]:
-        """Process ids of the workers that run."""
-        return [worker.process_id for worker in self._workers if worker.process_id is not None]
-
     def close(self) -> None:
         """Ends the workers. Comparisons under way end with an error verdict."""
+        if os.getpid() != self._process_id:
+            return  # a forked copy: the workers, and whoever holds their locks, are its parent's
         self._is_closed = True
         atexit.unregister(self.close)
         for worker in self._workers:
@@ -97,66 +93,76 @@ class _Worker:
         self._deadline_seconds = deadline_seconds
         self._arguments = [str(deadline_seconds), str(memory_limit_mb)]
         self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def process_id(self) -> int | None:
-        process = self._process
-        return process.pid if process is not None and process.poll() is None else None
+        self._lock = threading.RLock()  # one thread may warm up or close the pool while another compares
+        self._asked = 0
 
     def start(self) -> bool:
         """Starts the process if there is none. Returns whether it is ready."""
-        if self.process_id is not None:
-            return True
-        self.end()
-        root = str(Path(openrlhf_ktae.__file__).parents[1])
-        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _WORKER, *self._arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            cwd="/",  # `-c` puts the working directory on the path, and any file there may shadow a module
-            env=os.environ | {"PYTHONPATH": path},
-        )
-        return self._reply(_START_SECONDS) is not None
-
-    def ready_at(self) -> float:
-        """Starts the process if there is none. Returns when (``time.monotonic``) it was ready or had failed."""
-        self.start()
-        return time.monotonic()
-
-    def ask(self, request: bytes) -> str:
-        """The worker's answer, or what became of the worker."""
-        if not self.start():
+        with self._lock:
+            if self._process is not None and self._process.poll() is None:
+                return True
             self.end()
-            return CRASHED
-        assert self._process is not None and self._process.stdin is not None
-        try:
-            self._process.stdin.write(request)
-        except OSError:
-            self.end()
-            return CRASHED
-        started = time.monotonic()
-        reply = self._reply(MOST_WAITING * self._deadline_seconds + _GRACE_SECONDS)
+            root = str(Path(openrlhf_ktae.__file__).parents[1])
+            path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _WORKER, *self._arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                cwd="/",  # `-c` puts the working directory on the path, and any file there may shadow a module
+                env=os.environ | {"PYTHONPATH": path},
+            )
+            return self._exchange(0, b"", _START_SECONDS) == READY
+
+    def ask(self, pair: bytes) -> str:
+        """The answer of the process that `start` left ready, or what became of it."""
+        with self._lock:
+            if self._process is None:
+                return CRASHED
+            self._asked += 1
+            started = time.monotonic()
+            request = b"%d %b\n" % (self._asked, pair)
+            reply = self._exchange(self._asked, request, MOST_WAITING * self._deadline_seconds + _GRACE_SECONDS)
         if reply is not None:
             return reply
-        self.end()
         return TIMED_OUT if time.monotonic() - started >= self._deadline_seconds else CRASHED
 
     def end(self) -> None:
         """Kills the process, if there is one."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-        process.kill()
-        process.wait()
+        if (process := self._process) is not None:
+            process.kill()  # a thread that waits for its reply gives the lock back
+        with self._lock:
+            process, self._process = self._process, None
+            if process is None:
+                return
+            process.kill()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
+            process.wait()
 
-    def _reply(self, seconds: float) -> str | None:
-        """One line from the worker, or None when it does not come in time or the worker has died."""
+    def _exchange(self, number: int, request: bytes, seconds: float) -> str | None:
+        """The reply to a request; None when it does not come in time or the worker has died.
+
+        A process that owes a reply is ended, whatever kept it from coming: it would be taken for that of the next.
+        """
+        reply = None
+        try:
+            assert self._process is not None and self._process.stdin is not None
+            self._process.stdin.write(request)
+            answered, _, reason = self._line(seconds).partition(b" ")
+            if answered == b"%d" % number:
+                reply = json.loads(reason)
+        except OSError:
+            pass
+        finally:
+            if reply is None:
+                self.end()
+        return reply
+
+    def _line(self, seconds: float) -> bytes:
+        """One line from the worker; empty when it does not come in time or the worker has died."""
         assert self._process is not None and self._process.stdout is not None
         descriptor = self._process.stdout.fileno()
         end = time.monotonic() + seconds
@@ -165,9 +171,9 @@ class _Worker:
             poll = select.poll()  # select() fails on descriptors above 1023, which a training process reaches
             poll.register(descriptor, select.POLLIN)
             if not poll.poll(max(0.0, end - time.monotonic()) * 1000):
-                return None
+                return b""
             piece = os.read(descriptor, 4096)
             if not piece:
-                return None
+                return b""
             line += piece
-        return json.loads(line)
+        return line

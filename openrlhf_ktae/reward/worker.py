@@ -1,4 +1,6 @@
-"""The worker side of the grader's pool, a process of its own that reads and writes JSON lines.
+"""The worker side of the grader's pool, a process of its own that reads and writes lines: a number and JSON.
+
+A reply has the number of its request, so that a late one is never taken for another's.
 
 The process that the pool starts imports the symbolic engine once and forks a child that does the comparisons. A child
 that passes its deadline is killed and forked again in milliseconds, where a new process would import for seconds.
@@ -12,6 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from io import RawIOBase
 from typing import BinaryIO
 
 import psutil
@@ -31,7 +34,7 @@ other processes have the cores."""
 
 
 def main(deadline_seconds: float, memory_limit_mb: int) -> None:
-    """Answers requests ``[answer, gold]`` with the reason of the verdict (``correct``, ``different``, ...)."""
+    """Answers requests ``7 [answer, gold]`` with the reason of the verdict: ``7 "correct"``, ``7 "different"``, ..."""
     # What a library prints must not get between the answers.
     replies = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -39,17 +42,18 @@ def main(deadline_seconds: float, memory_limit_mb: int) -> None:
     from openrlhf_ktae.reward.symbolic import equal_expressions
 
     equal_expressions("x^{2}+1", "1+x^{2}")  # the parser builds its tables on first use; children inherit them
-    child: _Child | None = _Child(equal_expressions, deadline_seconds, memory_limit_mb)
+    child: _Child | None = _Child(equal_expressions, deadline_seconds, memory_limit_mb, replies)
     os.dup2(1, 2)  # an import that fails is shown; what parsers print about odd answers is not
-    replies.write(json.dumps(READY).encode() + b"\n")
+    replies.write(b"0 %b\n" % json.dumps(READY).encode())  # requests count from 1
     for line in sys.stdin.buffer:
+        number, _, pair = line.partition(b" ")
         if child is None:
-            child = _Child(equal_expressions, deadline_seconds, memory_limit_mb)
-        reason = child.ask(line)
+            child = _Child(equal_expressions, deadline_seconds, memory_limit_mb, replies)
+        reason = child.ask(pair)
         if reason in (TIMED_OUT, CRASHED) or child.answered >= _RECYCLE_AFTER:
             child.kill()
             child = None
-        replies.write(json.dumps(reason).encode() + b"\n")
+        replies.write(b"%b %b\n" % (number, json.dumps(reason).encode()))
     if child is not None:
         child.kill()
 
@@ -57,7 +61,9 @@ def main(deadline_seconds: float, memory_limit_mb: int) -> None:
 class _Child:
     """A forked process that compares, one request at a time."""
 
-    def __init__(self, equal: Callable[[str, str], bool], deadline_seconds: float, memory_limit_mb: int) -> None:
+    def __init__(
+        self, equal: Callable[[str, str], bool], deadline_seconds: float, memory_limit_mb: int, of_worker: RawIOBase
+    ) -> None:
         request_end, self._requests = os.pipe()
         self._replies, reply_end = os.pipe()
         self._deadline_seconds = deadline_seconds
@@ -67,6 +73,8 @@ class _Child:
             try:
                 os.close(self._requests)
                 os.close(self._replies)
+                for descriptor in (0, of_worker.fileno()):
+                    os.dup2(1, descriptor)  # the worker's pipes end with it, whatever this process is doing
                 resource.setrlimit(resource.RLIMIT_AS, (memory_limit_mb << 20, memory_limit_mb << 20))
                 _serve(os.fdopen(request_end, "rb"), reply_end, equal, deadline_seconds)
             finally:

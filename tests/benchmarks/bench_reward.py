@@ -15,6 +15,7 @@ from rich.table import Table
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "support"), str(Path(__file__).resolve().parents[2])]
 
 from answer_pairs import PAIRS  # noqa: E402
+from grader_workers import worker_process_ids  # noqa: E402
 
 from openrlhf_ktae.reward.equivalence import compare_cheaply  # noqa: E402
 from openrlhf_ktae.reward.grading import Grader  # noqa: E402
@@ -116,7 +117,7 @@ def cheap_latency() -> None:
         grader.grade(response, gold)
     seconds = (time.perf_counter() - start) / len(pairs)
     console.print(
-        f"one integer answer, uncached: {seconds * 1e3:.3f} ms; workers started: {grader.worker_process_ids()}"
+        f"one integer answer, uncached: {seconds * 1e3:.3f} ms; workers started: {worker_process_ids(grader)}"
     )
 
 

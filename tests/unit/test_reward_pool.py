@@ -13,9 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 from answer_pairs import PAIRS
+from grader_workers import worker_process_ids
 from hostile_answers import hostile_answers
 
 from openrlhf_ktae.reward import Grader
+from openrlhf_ktae.reward.pool import GraderPool
 from openrlhf_ktae.reward.worker import MOST_WAITING
 
 DEADLINE = 1.5
@@ -40,7 +42,7 @@ def boxed(answer: str) -> str:
 
 def killed_seconds(grader: Grader) -> float:
     """Processor time of the comparing processes that were killed."""
-    times = [psutil.Process(process_id).cpu_times() for process_id in grader.worker_process_ids()]
+    times = [psutil.Process(process_id).cpu_times() for process_id in worker_process_ids(grader)]
     return sum(time.children_user + time.children_system for time in times)
 
 
@@ -69,7 +71,7 @@ def test_an_error_in_the_calling_process_is_a_wrong_answer_too(monkeypatch: pyte
 def test_waiting_for_a_core_is_not_comparing() -> None:
     grader = Grader(workers=1, deadline_seconds=0.6)
     grader.warm_up()
-    (comparing,) = psutil.Process(grader.worker_process_ids()[0]).children()
+    (comparing,) = psutil.Process(worker_process_ids(grader)[0]).children()
     comparing.suspend()
     threading.Timer(1.0, comparing.resume).start()
     assert grader.grade(boxed(r"2+\ln x"), r"\ln x+2").correct
@@ -91,7 +93,7 @@ def test_hostile_answers_neither_hang_nor_crash_the_grader(grader: Grader) -> No
         assert grader.grade(boxed(rf"\ln x+{index}"), rf"{index}+\ln x").correct, (kind, answer[:80])
     assert not slow
     assert not broken
-    assert all(peak_kilobytes(process_id) < 400_000 for process_id in grader.worker_process_ids())
+    assert all(peak_kilobytes(process_id) < 400_000 for process_id in worker_process_ids(grader))
 
 
 def test_the_engine_in_a_worker_gives_the_verdicts_of_the_table(grader: Grader) -> None:
@@ -120,7 +122,7 @@ def test_a_killed_worker_loses_no_answer() -> None:
     killed: list[int] = []
 
     def kill() -> None:
-        killed.extend(grader.worker_process_ids())
+        killed.extend(worker_process_ids(grader))
         for process_id in killed:
             os.kill(process_id, signal.SIGKILL)
 
@@ -129,7 +131,7 @@ def test_a_killed_worker_loses_no_answer() -> None:
     verdicts = grader.grade_many(pairs)
     killer.join()
     assert len(killed) == 2
-    assert not set(killed) & set(grader.worker_process_ids())
+    assert not set(killed) & set(worker_process_ids(grader))
     assert all(verdict.correct for verdict in verdicts)
     grader.close()
 
@@ -145,9 +147,9 @@ def test_too_much_memory_is_a_wrong_verdict_with_a_reason() -> None:
 def test_the_pool_starts_when_it_is_needed_and_workers_end_with_the_grader() -> None:
     grader = Grader(workers=1)
     assert grader.grade(boxed("1/2"), "0.5").correct
-    assert grader.worker_process_ids() == []
+    assert worker_process_ids(grader) == []
     assert grader.grade(boxed(r"1+\ln x"), r"\ln x+1").correct
-    (process_id,) = grader.worker_process_ids()
+    (process_id,) = worker_process_ids(grader)
     modules = Path(f"/proc/{process_id}/maps").read_text()
     assert not any(name in modules for name in ("libtorch", "_raylet", "vllm"))
     grader.close()
@@ -156,11 +158,11 @@ def test_the_pool_starts_when_it_is_needed_and_workers_end_with_the_grader() -> 
 
 def test_workers_end_when_the_process_that_grades_is_killed() -> None:
     program = (
-        "import os, signal\n"
+        "import os, psutil, signal\n"
         "from openrlhf_ktae.reward import Grader\n"
         "grader = Grader(workers=1)\n"
         "grader.grade(r'\\boxed{1+\\ln x}', r'\\ln x + 1')\n"
-        "print(*grader.worker_process_ids(), flush=True)\n"
+        "print(*(child.pid for child in psutil.Process().children()), flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120).stdout
@@ -178,3 +180,49 @@ def test_a_program_that_graded_ends_by_itself_with_no_guard_for_main(tmp_path: P
     )
     result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
     assert (result.returncode, result.stdout) == (0, "True\n")
+
+
+def test_a_worker_that_starts_slowly_shifts_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = GraderPool(workers=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("openrlhf_ktae.reward.pool._START_SECONDS", 0.01)
+        pool.warm_up()
+    assert [pool.compare(rf"{i}+\ln x", rf"\ln x+{i % 2}") for i in range(3)] == ["correct", "correct", "different"]
+    pool.close()
+
+
+def test_an_exception_in_the_middle_of_a_comparison_shifts_no_verdict() -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    pool = GraderPool(workers=1, deadline_seconds=1)
+    pool.warm_up()
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    with pytest.raises(KeyboardInterrupt):
+        pool.compare(ENDLESS, "5 x")
+    signal.signal(signal.SIGALRM, before)
+    assert pool.compare(r"1+\ln x", r"\ln x+1") == "correct"
+    pool.close()
+
+
+def test_a_comparison_waits_for_workers_that_start() -> None:
+    pool = GraderPool(workers=1)
+    others = psutil.Process().children()
+    starting = threading.Thread(target=pool.warm_up)
+    starting.start()
+    while psutil.Process().children() == others:
+        time.sleep(0.005)
+    assert [pool.compare(rf"{i}+\ln x", rf"\ln x+{i % 2}") for i in range(3)] == ["correct", "correct", "different"]
+    starting.join()
+    pool.close()
+
+
+def test_a_comparison_under_way_ends_with_its_pool() -> None:
+    pool = GraderPool(workers=1)
+    pool.warm_up()
+    with ThreadPoolExecutor(1) as threads:
+        reason = threads.submit(pool.compare, ENDLESS, "5 x")
+        time.sleep(0.3)
+        pool.close()
+        assert reason.result(timeout=10).startswith("error: ")
