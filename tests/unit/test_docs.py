@@ -7,6 +7,8 @@ import pytest
 
 from eval.options import RunOptions as RunProtocol
 from openrlhf_ktae.advantage import KtaeConfig
+from openrlhf_ktae.advantage.term import TERM
+from openrlhf_ktae.advantage.terms import TERMS
 from openrlhf_ktae.config import (
     AdvantageOptions,
     EngineOptions,
@@ -15,12 +17,15 @@ from openrlhf_ktae.config import (
     RunOptions,
     TaskOptions,
 )
+from openrlhf_ktae.losses import LOSSES
+from openrlhf_ktae.losses.loss import LOSS
 from openrlhf_ktae.runs.options import all_options
 from openrlhf_ktae.sweep.plan import SweepFile
 from openrlhf_ktae.tasks import TASKS
 from openrlhf_ktae.tasks.task import TASK
 
 ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("recipes/*/README.md")])
 
 
@@ -66,6 +71,18 @@ def test_links_lead_to_files_and_headings(document):
             assert anchor in slugs, target
 
 
+def test_every_recipe_is_reached_from_the_documents():
+    recipes = {path.parent for path in ROOT.glob("recipes/*/recipe.yaml")}
+    targets = [
+        (page.parent / target.partition("#")[0]).resolve()
+        for page in PAGES
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+        if "://" not in target
+    ]
+    reached = {target if target.is_dir() else target.parent for target in targets}
+    assert len(recipes) > 40 and {recipe.name for recipe in recipes - reached} == set()
+
+
 SECTION_OF_DOCUMENT = {"estimator": "ktae", "grading": "grader", "runs": "run", "tasks": "arithmetic"}
 """The section of options that a table names without it."""
 
@@ -100,6 +117,12 @@ def test_documented_defaults_are_those_of_the_models():
         same = float(text) == default if isinstance(default, float) else said == default or text == str(default)
         wrong += [] if same else [f"{document}: {name} is {default!r}, not {text}"]
     assert wrong == []
+
+
+def test_every_option_of_a_method_stands_in_a_table_with_its_default():
+    methods = [(TERM, name) for name in TERMS] + [(LOSS, name) for name in LOSSES]
+    options = {f"{name}.{option}" for kind, name in methods for option in kind.load(name).Options.model_fields}
+    assert len(options) > 25 and options - {name for _, name, _ in documented_defaults()} == set()
 
 
 def test_the_documented_protocol_of_the_evaluation_is_its_default():

@@ -87,6 +87,8 @@ def test_the_example_of_the_documents_is_a_task_by_path_whose_reward_is_no_verdi
     assert result["rewards"].tolist() == [1.25, 1, 0.25, 0]
     assert result["scores"].tolist() == [1, 1, 0, 0]
     assert result["extra_logs"]["grader_error"].tolist() == [0, 0, 0, 1]
+    reasons = [verdict.reason for verdict in task.verdicts([("PARIS", "Paris"), ("Quito", "Lima"), (" ", "Lima")])]
+    assert reasons == ["correct", "different", "no answer"]
 
 
 def test_a_further_benchmark_changes_no_default_run(monkeypatch):
