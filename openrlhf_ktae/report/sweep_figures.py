@@ -4,7 +4,7 @@ Colour, dash and marker tell arms apart, so that no figure needs hues. Every cur
 focus, says its numbers, and then stands out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -65,8 +65,16 @@ class DifferenceRow:
     difference: Difference
 
 
-def curve_figure(title: str, unit: str, curves: Sequence[Curve], digits: int) -> str:
-    """Means with bands over the steps; ``digits``: of the numbers that are said."""
+def curve_figure(
+    title: str, unit: str, curves: Sequence[Curve], digits: int, axis: str = "step", places: Sequence[str] = ()
+) -> str:
+    """Means with bands over the steps.
+
+    Args:
+        digits: of the numbers that are said.
+        axis: what the horizontal axis shows.
+        places: names of its places 0, 1, ... where these are no steps.
+    """
     drawn = [curve for curve in curves if curve.band.steps]
     if not drawn:
         return ""
@@ -87,14 +95,16 @@ def curve_figure(title: str, unit: str, curves: Sequence[Curve], digits: int) ->
         f'<text class="quiet" x="{_LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>'
         for tick in ticks
     )
-    shown = sorted(set(steps))
-    shown = shown[:: max(1, -(-len(shown) // 6))]
+    named = {step: places[step] if places else str(step) for step in sorted(set(steps))}
+    shown = list(named)[:: max(1, -(-len(named) // 6))]
     grid += "".join(
-        f'<text class="quiet" x="{x(step):.1f}" y="{HEIGHT - _BOTTOM + 17}" text-anchor="middle">{step}</text>'
+        f'<text class="quiet" x="{x(step):.1f}" y="{HEIGHT - _BOTTOM + 17}" '
+        f'text-anchor="{"end" if places and step == last else "middle"}">{escape(named[step])}</text>'
         for step in shown
     )
-    grid += f'<text class="quiet" x="{(WIDTH + _LEFT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">step</text>'
-    body = "".join(_curve(curve, x, y, digits) for curve in drawn)
+    grid += f'<text class="quiet" x="{(WIDTH + _LEFT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{escape(axis)}</text>'
+    said = {step: name if places else f"step {name}" for step, name in named.items()}
+    body = "".join(_curve(curve, x, y, digits, said) for curve in drawn)
     return _figure(f"{title}, {unit}", HEIGHT, _title(title, unit) + legend + grid + body)
 
 
@@ -184,13 +194,13 @@ def _legend(labels: Sequence[tuple[str, int]]) -> tuple[str, float]:
     return text, y + 14
 
 
-def _curve(curve: Curve, x, y, digits: int) -> str:
+def _curve(curve: Curve, x, y, digits: int, named: Mapping[int, str]) -> str:
     points = list(zip(curve.band.steps, curve.band.estimates, strict=True))
     upper = [(x(step), y(e.high)) for step, e in points if e.high is not None]
     lower = [(x(step), y(e.low)) for step, e in points if e.low is not None]
     outline = " ".join(f"{a:.1f},{b:.1f}" for a, b in [*upper, *reversed(lower)])
     line = " ".join(f"{x(step):.1f},{y(e.mean):.1f}" for step, e in points)
-    said = f"{curve.label}: " + "; ".join(f"step {step} {with_interval(e, digits)}" for step, e in points)
+    said = f"{curve.label}: " + "; ".join(f"{named[step]} {with_interval(e, digits)}" for step, e in points)
     markers = "".join(_marker(curve.place, x(step), y(e.mean), 3.6) for step, e in points)
     band = f'<polygon class="band" points="{outline}"/>' if outline else ""
     return _item(curve.place, said, f'{band}<polyline class="mean" points="{line}"{_dash(curve.place)}/>{markers}')

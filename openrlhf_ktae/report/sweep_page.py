@@ -1,6 +1,6 @@
 """The page of a sweep: every setting's curves, tables and differences, in one file that needs no network."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from openrlhf_ktae.report.sweep_figures import (
 from openrlhf_ktae.sweep.comparison import (
     MEASURES,
     ArmResult,
+    Band,
     compare,
     reached_text,
     rows_of,
@@ -28,7 +29,7 @@ from openrlhf_ktae.sweep.comparison import (
 from openrlhf_ktae.sweep.folder import SweepFolder
 from openrlhf_ktae.sweep.outcomes import Outcome, read_outcomes, write_csv, write_summary
 from openrlhf_ktae.sweep.plan import SweepFile, planned_runs
-from openrlhf_ktae.sweep.tuning import Tuned
+from openrlhf_ktae.sweep.tuning import CHOSEN_BY, Tuned
 
 _DRAWN = ("area_under_curve", "accuracy_last", "response_tokens_last")
 """Measures whose differences have a figure."""
@@ -65,16 +66,18 @@ def figures(results: Sequence[ArmResult], sweep: SweepFile) -> dict[str, str]:
     made = {}
     for setting in _settings(results):
         suffix = f"-{setting}" if setting else ""
-        for name, figure in _figures([r for r in results if r.setting == setting], sweep).items():
+        for name, figure in _figures(results, setting, sweep).items():
             made[f"{name}{suffix}"] = figure
     return made
 
 
-def _figures(results: Sequence[ArmResult], sweep: SweepFile) -> dict[str, str]:
+def _figures(everything: Sequence[ArmResult], setting: str, sweep: SweepFile) -> dict[str, str]:
     places = {arm: place for place, arm in enumerate(sweep.arms)}
+    results = [result for result in everything if result.setting == setting]
     accuracy = [Curve(result.arm, places[result.arm], result.accuracy) for result in results]
     tokens = [Curve(result.arm, places[result.arm], result.response_tokens) for result in results]
     made = {
+        "values": _by_value(everything, results[0].tuned, places),
         "accuracy": curve_figure("Accuracy", "share of evaluation problems", accuracy, 3),
         "response_tokens": curve_figure("Response length", "tokens, evaluation problems", tokens, 1),
     }
@@ -89,6 +92,31 @@ def _figures(results: Sequence[ArmResult], sweep: SweepFile) -> dict[str, str]:
             title = measure.title[0].upper() + measure.title[1:]
             made[f"difference-{measure.name}"] = difference_figure(title, unit, rows, measure.digits)
     return {name: figure for name, figure in made.items() if figure}
+
+
+def _by_value(everything: Sequence[ArmResult], tuned: Tuned | None, places: Mapping[str, int]) -> str:
+    """What every arm reached at each of the values that were compared."""
+    if tuned is None:
+        return ""
+    (measure,) = (measure for measure in MEASURES if measure.name == CHOSEN_BY)
+    values = sorted(tuned.values, key=_as_number)
+    curves = []
+    for arm, place in places.items():
+        of_arm = {result.setting: result.estimates.get(measure.name) for result in everything if result.arm == arm}
+        points = [(i, found) for i, value in enumerate(values) if (found := of_arm.get(tuned.values[value]))]
+        curves.append(Curve(arm, place, Band(*zip(*points, strict=True)) if points else Band((), ())))
+    title = measure.title[0].upper() + measure.title[1:]
+    axis = " and ".join(part.partition("=")[0] for part in values[0].split(","))
+    shown = [",".join(part.partition("=")[2] for part in value.split(",")) for value in values]
+    return curve_figure(title, "all finished seeds", curves, measure.digits, axis, shown)
+
+
+def _as_number(value: str) -> float:
+    """Of ``lr=0.001`` 0.001; names without one keep the order of the file."""
+    try:
+        return float(value.partition("=")[2])
+    except ValueError:
+        return 0.0
 
 
 def arm_table(results: Sequence[ArmResult], sweep: SweepFile) -> list[list[str]]:
@@ -199,7 +227,7 @@ def make_page(
     sections = []
     for setting in _begun(results):
         here = [result for result in results if result.setting == setting]
-        drawn = _figures(here, sweep)
+        drawn = _figures(results, setting, sweep)
         sections.append(
             {
                 "name": setting,

@@ -20,8 +20,8 @@ class Tuned:
     """The arms of one named setting, each at its best value."""
 
     setting: str
-    values: tuple[str, ...]
-    """Those that were compared: at which the baseline has finished the seeds that choose."""
+    values: Mapping[str, str]
+    """Those that were compared, at which the baseline has finished the seeds that choose: value -> its setting."""
     chosen: Mapping[str, str | None]
     """By arm; None for one that has not finished those seeds at every value, and is left out."""
     outcomes: Mapping[str, Sequence[Outcome]]
@@ -55,5 +55,5 @@ def tuned(outcomes: Sequence[Outcome], sweep: SweepFile) -> list[Tuned]:
             runs = [finished.get((compared[best], arm, seed)) for seed in measured] if best else []
             chosen[arm], at_best[arm] = best, [run for run in runs if run]
         label = ",".join(f"{part.partition('=')[0]}=tuned" for part in next(iter(compared)).split(","))
-        found.append(Tuned(setting_name(name, label), tuple(compared), chosen, at_best))
+        found.append(Tuned(setting_name(name, label), compared, chosen, at_best))
     return found

@@ -1,5 +1,6 @@
 """Every arm at the value that suits it best: chosen on some seeds, measured on the others."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -39,7 +40,7 @@ def at_best(results):
 
 def test_every_arm_is_compared_at_its_own_best_value_on_the_other_seeds():
     grpo, ktae = at_best(compare(outcomes(), TUNED))
-    assert grpo.setting == "easy,lr=tuned" and grpo.tuned.values == ("lr=0.0001", "lr=0.001")
+    assert grpo.setting == "easy,lr=tuned" and list(grpo.tuned.values) == ["lr=0.0001", "lr=0.001"]
     assert grpo.tuned.chosen == {"grpo": "lr=0.001", "ktae": "lr=0.0001"}
     assert (grpo.finished, grpo.planned) == (4, 4) and grpo.estimates["area_under_curve"].mean == pytest.approx(0.7)
     assert ktae.differences["area_under_curve"].estimate.mean == pytest.approx(-0.1)
@@ -76,7 +77,7 @@ def test_it_needs_two_values_at_which_the_baseline_has_finished_the_seeds_that_c
 def test_a_value_that_is_half_run_takes_nothing_away():
     three = TUNED.model_copy(update={"values": {"actor.adam.lr": (1e-4, 1e-3, 1e-2)}})
     half = [outcome("grpo", "easy,lr=0.01", 1, 0.99)]
-    assert tuned(outcomes() + half, three)[0].values == ("lr=0.0001", "lr=0.001")
+    assert list(tuned(outcomes() + half, three)[0].values) == ["lr=0.0001", "lr=0.001"]
 
 
 def test_an_arm_that_cannot_choose_is_left_out_by_name():
@@ -92,6 +93,15 @@ def test_settings_without_a_name_and_two_lists_of_values():
     plain = TUNED.model_copy(update={"settings": {}, "values": lists})
     made = [replace(o, run=replace(o.run, setting=f"{o.run.setting[5:]},gamma=1")) for o in outcomes()]
     assert [found.setting for found in tuned(made, plain)] == ["lr=tuned,gamma=tuned"]
+    assert ">lr and gamma</text>" in figures(compare(made, plain), plain)["values-lr=tuned,gamma=tuned"]
+
+
+def test_a_figure_shows_every_arm_at_every_value():
+    backwards = TUNED.model_copy(update={"values": {"actor.adam.lr": (1e-3, 1e-4)}})
+    figure = figures(compare(outcomes(), backwards), backwards)["values-easy,lr=tuned"]
+    said = re.findall(r'aria-label="(\w+): 0.0001 (\S+) \(.*?; 0.001 (\S+) \(', figure)
+    assert said == [("grpo", "0.500", "0.700"), ("ktae", "0.600", "0.400")]
+    assert ">lr</text>" in figure and "step" not in figure
 
 
 def test_page_and_tables_say_what_was_chosen():
