@@ -9,7 +9,7 @@ from typing import Any
 from openrlhf_ktae.checkpoints import choose_checkpoint
 from openrlhf_ktae.files import disk_full
 from openrlhf_ktae.run_folder import EXIT_STOPPED, Failure, RunFolder, now
-from openrlhf_ktae.runs.supervise import Interrupted, signals, supervise
+from openrlhf_ktae.runs.supervise import supervise
 
 _EXCEPTION_LINE = re.compile(r"^(?:\(\w+ pid=\d+\) )?((?:\w+\.)*\w*(?:Error|Exception)(?:\(\w+\))?: .+)$")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -41,26 +41,23 @@ def train_until_it_ends(
     failed_at: int | None = None
     restarts = 0
     try:
-        with signals(folder):
-            while True:
-                _prepare_attempt(folder, say)
-                logged = folder.log_file.stat().st_size if folder.log_file.exists() else 0
-                code = supervise(folder, on_line)
-                if code in (0, EXIT_STOPPED):
-                    return Outcome("finished" if code == 0 else "stopped", code)
-                failure = find_failure(folder, code, logged)
-                step = folder.last_step() + 1
-                end = why_it_ends(failure, step, failed_at, restarts, max_restarts)
-                if end is not None:
-                    return Outcome("failed", code, f"{failure.reason}{end}")
-                failed_at = step
-                restarts += 1
-                noted = {"time": now(), "step": step, "reason": failure.reason}
-                folder.update(restarts=[*folder.read()["restarts"], noted])
-                say(f"Step {step} failed: {failure.reason}.")
-                say(f"Restart {restarts} of {max_restarts} (run.max_restarts).")
-    except Interrupted:
-        return Outcome("interrupted", 128 + signal.SIGINT)
+        while True:
+            _prepare_attempt(folder, say)
+            logged = folder.log_file.stat().st_size if folder.log_file.exists() else 0
+            code = supervise(folder, on_line)
+            if code in (0, EXIT_STOPPED):
+                return Outcome("finished" if code == 0 else "stopped", code)
+            failure = find_failure(folder, code, logged)
+            step = folder.last_step() + 1
+            end = why_it_ends(failure, step, failed_at, restarts, max_restarts)
+            if end is not None:
+                return Outcome("failed", code, f"{failure.reason}{end}")
+            failed_at = step
+            restarts += 1
+            noted = {"time": now(), "step": step, "reason": failure.reason}
+            folder.update(restarts=[*folder.read()["restarts"], noted])
+            say(f"Step {step} failed: {failure.reason}.")
+            say(f"Restart {restarts} of {max_restarts} (run.max_restarts).")
     except OSError as error:  # of this process's own files: the launcher's are explained by what it notes
         if (reason := disk_full(error)) is None:
             raise

@@ -1,6 +1,8 @@
 """``openrlhf-ktae train``: plan, check, prepare, train until it ends, sum up."""
 
+import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ from openrlhf_ktae.runs.gpus import check_gpus
 from openrlhf_ktae.runs.plan import Plan, check_run, open_folder, plan_run, print_plan
 from openrlhf_ktae.runs.prepare import prepare
 from openrlhf_ktae.runs.summary import summarize, summary_table
+from openrlhf_ktae.runs.supervise import Interrupted, signals
 from openrlhf_ktae.runs.terminal import console, format_line, say, say_error, warning_of
-from openrlhf_ktae.runs.tracking import Tracking
+from openrlhf_ktae.runs.tracking import Tracking, TrackingError
 
 
 def train_command(recipe: Path, overrides: list[str], dry_run: bool, resume: Path | None) -> int:
@@ -29,38 +32,54 @@ def train_command(recipe: Path, overrides: list[str], dry_run: bool, resume: Pat
     except (ValueError, ConnectionError) as error:
         say_error("error", str(error))
         return 2
+    return _run(plan, seconds, total)
+
+
+def _run(plan: Plan, seconds: dict[str, float], total: int | None) -> int:
+    """Trains; whatever happens, run.json does not say ``running`` afterwards."""
+    folder, run = plan.folder, plan.config.run
     description = open_folder(plan)
-    outcome = _train(plan, description, seconds, total)
-    plan.folder.free_room()
-    plan.folder.update(
-        status="interrupted" if outcome.status == "stopped" else outcome.status,
-        reason=outcome.reason,
-        finished_at=now(),
-    )
+    say(f"Run folder: {folder.path} (raw log: {folder.log_file.name})")
+    outcome, tracking = Outcome("failed", 1, "openrlhf-ktae train ended before the run did"), None
+    try:
+        with signals(folder):
+            tracking = Tracking(folder, run, plan.config.name, description)
+            say("Starting Ray, vLLM and DeepSpeed; the first line comes in about a minute ...")
+            on_line = _line_reader(tracking, run.collapse_steps, seconds, total)
+            outcome = train_until_it_ends(folder, run.max_restarts, on_line, say)
+    except Interrupted:
+        outcome = Outcome("interrupted", 128 + signal.SIGINT)
+    except TrackingError as error:
+        outcome = Outcome("failed", 2, str(error))
+        say_error("error", str(error))
+        return 2
+    except Exception as error:
+        outcome = Outcome("failed", 1, f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        folder.free_room()
+        status = "interrupted" if outcome.status == "stopped" else outcome.status
+        folder.update(status=status, reason=outcome.reason, finished_at=now())
+        if tracking:
+            tracking.close(outcome.code)
     return _conclude(plan, outcome, seconds)
 
 
-def _train(plan: Plan, description: dict[str, Any], seconds: dict[str, float], total: int | None) -> Outcome:
-    folder, run = plan.folder, plan.config.run
-    say(f"Run folder: {folder.path} (raw log: {folder.log_file.name})")
-    say("Starting Ray, vLLM and DeepSpeed; the first line comes in about a minute ...")
-    tracking = Tracking(folder, run, plan.config.name, description)
+def _line_reader(
+    tracking: Tracking, collapse_steps: int, seconds: dict[str, float], total: int | None
+) -> Callable[[dict[str, Any]], None]:
+    """What is done with every new line of metrics.jsonl; the first tells ``seconds`` how long the start took."""
     start = time.monotonic()
-    outcome = Outcome("failed", 1)
 
     def on_line(line: dict[str, Any]) -> None:
         if "start" not in seconds:
             seconds["start"] = max(0.0, time.monotonic() - start - (line.get("timing/evaluation") or 0.0))
         say(format_line(line, total))
-        if warning := warning_of(line, run.collapse_steps):
+        if warning := warning_of(line, collapse_steps):
             say_error("WARNING: the run", warning)
         tracking.log(line)
 
-    try:
-        outcome = train_until_it_ends(folder, run.max_restarts, on_line, say)
-    finally:
-        tracking.close(outcome.code)
-    return outcome
+    return on_line
 
 
 def _conclude(plan: Plan, outcome: Outcome, seconds: dict[str, float]) -> int:

@@ -17,8 +17,8 @@ from openrlhf_ktae.run_folder import RunFolder
 _POLL_SECONDS = 0.2
 
 
-class Interrupted(Exception):
-    """Ctrl-C or SIGTERM."""
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM; as KeyboardInterrupt, nothing that catches what goes wrong catches it."""
 
 
 def supervise(folder: RunFolder, on_line: Callable[[dict[str, Any]], None]) -> int:

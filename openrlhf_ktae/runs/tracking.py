@@ -8,15 +8,18 @@ import heapq
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from openrlhf_ktae.config import RunOptions
 from openrlhf_ktae.recipe import RunConfig
 from openrlhf_ktae.run_folder import EXIT_STOPPED, VOCABULARY_FILE, RunFolder, read_vocabulary
+from openrlhf_ktae.runs.terminal import say_error
 
 API_KEY = "WANDB_API_KEY"
+_WANDB_WAY_OUT = f"check the key ({API_KEY}, or `wandb login`) and the connection, or set run.wandb=offline"
 _ID_FILE = "wandb_run_id"
 
 CURATED = (
@@ -118,89 +121,133 @@ def sample_rows(path: Path, count: int) -> list[list[Any]]:
     return rows
 
 
+class TrackingError(Exception):
+    """A tracker that the run asks for could not start; the message names its option and the way out."""
+
+
+@contextmanager
+def _starting(what: str, way_out: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # another program's client may raise anything
+        raise TrackingError(f"{what}: {error}; {way_out}") from error
+
+
 class Tracking:
-    """The trackers of one run; without any, every method does nothing."""
+    """The trackers of one run; without any, every method does nothing. One that fails is switched off."""
 
     def __init__(self, folder: RunFolder, run: RunOptions, name: str, description: dict[str, Any]) -> None:
-        """``description``: the content of run.json; W&B gets its configuration, versions and commit."""
-        self._folder, self._run = folder, run
+        """``description``: the content of run.json; W&B gets its configuration, versions and commit.
+
+        Raises:
+            TrackingError: one does not start, such as W&B with a key that it refuses.
+        """
+        self._folder, self._rows = folder, run.tracked_rollouts
         self._tables: set[Path] = set(self._rollout_files())
-        self._wandb = _start_wandb(folder, run, name, description) if run.wandb != "off" else None
-        self._board = _start_tensorboard(folder) if run.tensorboard else None
+        self._trackers: list[_WeightsAndBiases | _TensorBoard] = []
+        if run.wandb != "off":
+            with _starting("run.wandb: W&B did not start", _WANDB_WAY_OUT):
+                self._trackers.append(_WeightsAndBiases(folder, run, name, description))
+        if run.tensorboard:
+            with _starting("run.tensorboard: TensorBoard's writer did not start", "set it to false"):
+                self._trackers.append(_TensorBoard(folder))
         # The workers have no use for it, and Ray may write an environment into its logs.
         os.environ.pop(API_KEY, None)
 
     def log(self, line: dict[str, Any]) -> None:
         """Passes a line of metrics.jsonl on, and the rollouts that were written since the last one."""
-        if self._wandb is None and self._board is None:
-            return
         numbers = curated(line)
-        if self._wandb:
-            self._wandb.log(numbers | {"global_step": line["step"]})
-        if self._board:
-            for name, value in numbers.items():
-                self._board.add_scalar(name, value, line["step"])
+        self._each(lambda tracker: tracker.log(numbers, line["step"]))
         self._log_new_rollouts()
 
+    def close(self, exit_code: int) -> None:
+        """Writes everything out; W&B marks the run as failed unless it finished or was stopped."""
+        self._log_new_rollouts()  # written beside training: the last ones may be younger than the last line
+        self._each(lambda tracker: tracker.close(exit_code))
+
     def _log_new_rollouts(self) -> None:
-        for path in self._rollout_files():
-            if path not in self._tables and self._run.tracked_rollouts:
+        for path in self._rollout_files() if self._trackers else ():
+            if path not in self._tables and self._rows:
                 self._tables.add(path)
-                self._log_rollouts(int(path.stem.removeprefix("step_")), sample_rows(path, self._run.tracked_rollouts))
+                self._log_rollouts(int(path.stem.removeprefix("step_")), path)
+
+    def _log_rollouts(self, step: int, path: Path) -> None:
+        self._each(lambda tracker: tracker.log_rollouts(sample_rows(path, self._rows), step))
 
     def _rollout_files(self) -> Iterable[Path]:
         return sorted(p for p in self._folder.rollouts.glob("step_*.parquet") if not p.stem.endswith("_tokens"))
 
-    def _log_rollouts(self, step: int, rows: list[list[Any]]) -> None:
-        if self._wandb:
-            import wandb
+    def _each(self, use: Callable[[Any], None]) -> None:
+        for tracker in list(self._trackers):
+            try:
+                use(tracker)
+            except Exception as error:  # as above, and no run ends for it
+                self._trackers.remove(tracker)
+                say_error(
+                    "WARNING:",
+                    f"{tracker.option} is switched off: {type(error).__name__}: {error}; training goes on, and "
+                    f"{self._folder.metrics_file} has everything",
+                )
 
-            table = wandb.Table(columns=TABLE_COLUMNS, data=rows)  # pyright: ignore[reportArgumentType]
-            self._wandb.log({"rollouts": table, "global_step": step})
-        if self._board:
-            head = f"| {' | '.join(TABLE_COLUMNS)} |\n|{'---|' * len(TABLE_COLUMNS)}\n"
-            body = "".join(f"| {' | '.join(map(_cell, row))} |\n" for row in rows)
-            self._board.add_text("rollouts", head + body, step)
+
+class _WeightsAndBiases:
+    option = "run.wandb"
+
+    def __init__(self, folder: RunFolder, run: RunOptions, name: str, description: dict[str, Any]) -> None:
+        import wandb
+
+        id_file = folder.path / _ID_FILE
+        if not id_file.exists():
+            id_file.write_text(secrets.token_hex(4) + "\n", encoding="utf-8")
+        self._run = wandb.init(
+            mode=run.wandb,  # pyright: ignore[reportArgumentType]  # "off" never gets here
+            project=run.wandb_project,
+            entity=run.wandb_entity or None,
+            group=run.wandb_group or None,
+            name=name,
+            id=id_file.read_text(encoding="utf-8").strip(),
+            # A resumed run goes on in the same curves.
+            resume="allow" if run.wandb == "online" else None,
+            dir=str(folder.path),
+            config={key: description[key] for key in ("config", "versions", "git_commit", "seed", "model", "recipe")},
+            settings=wandb.Settings(console="off", silent=True),
+        )
+        for pattern in ("train/*", "eval/*", "rollouts"):
+            self._run.define_metric(pattern, step_metric="global_step")
+
+    def log(self, numbers: dict[str, float], step: int) -> None:
+        self._run.log(numbers | {"global_step": step})
+
+    def log_rollouts(self, rows: list[list[Any]], step: int) -> None:
+        import wandb
+
+        table = wandb.Table(columns=TABLE_COLUMNS, data=rows)  # pyright: ignore[reportArgumentType]
+        self._run.log({"rollouts": table, "global_step": step})
 
     def close(self, exit_code: int) -> None:
-        """Writes everything out; W&B marks the run as failed unless it finished or was stopped."""
-        if self._wandb or self._board:
-            self._log_new_rollouts()  # written beside training: the last ones may be younger than the last line
-        if self._wandb:
-            self._wandb.finish(exit_code=0 if exit_code == EXIT_STOPPED else exit_code)
-        if self._board:
-            self._board.close()
+        self._run.finish(exit_code=0 if exit_code == EXIT_STOPPED else exit_code)
+
+
+class _TensorBoard:
+    option = "run.tensorboard"
+
+    def __init__(self, folder: RunFolder) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._board = SummaryWriter(log_dir=str(folder.path / "tensorboard"))
+
+    def log(self, numbers: dict[str, float], step: int) -> None:
+        for name, value in numbers.items():
+            self._board.add_scalar(name, value, step)
+
+    def log_rollouts(self, rows: list[list[Any]], step: int) -> None:
+        head = f"| {' | '.join(TABLE_COLUMNS)} |\n|{'---|' * len(TABLE_COLUMNS)}\n"
+        body = "".join(f"| {' | '.join(map(_cell, row))} |\n" for row in rows)
+        self._board.add_text("rollouts", head + body, step)
+
+    def close(self, exit_code: int) -> None:
+        self._board.close()
 
 
 def _cell(value: Any) -> str:
     return str(value).replace("|", "\\|").replace("\n", "<br>")
-
-
-def _start_wandb(folder: RunFolder, run: RunOptions, name: str, description: dict[str, Any]) -> Any:
-    import wandb
-
-    id_file = folder.path / _ID_FILE
-    if not id_file.exists():
-        id_file.write_text(secrets.token_hex(4) + "\n", encoding="utf-8")
-    tracked = wandb.init(
-        mode=run.wandb,  # pyright: ignore[reportArgumentType]  # "off" never gets here
-        project=run.wandb_project,
-        entity=run.wandb_entity or None,
-        group=run.wandb_group or None,
-        name=name,
-        id=id_file.read_text(encoding="utf-8").strip(),
-        # A resumed run goes on in the same curves.
-        resume="allow" if run.wandb == "online" else None,
-        dir=str(folder.path),
-        config={key: description[key] for key in ("config", "versions", "git_commit", "seed", "model", "recipe")},
-        settings=wandb.Settings(console="off", silent=True),
-    )
-    for pattern in ("train/*", "eval/*", "rollouts"):
-        tracked.define_metric(pattern, step_metric="global_step")
-    return tracked
-
-
-def _start_tensorboard(folder: RunFolder) -> Any:
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(log_dir=str(folder.path / "tensorboard"))

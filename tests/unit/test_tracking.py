@@ -12,7 +12,15 @@ import pytest
 from openrlhf_ktae.config import RunOptions
 from openrlhf_ktae.recipe import resolve
 from openrlhf_ktae.run_folder import RunFolder
-from openrlhf_ktae.runs.tracking import TABLE_COLUMNS, Tracking, check_tracking, curated, key_tokens, sample_rows
+from openrlhf_ktae.runs.tracking import (
+    TABLE_COLUMNS,
+    Tracking,
+    TrackingError,
+    check_tracking,
+    curated,
+    key_tokens,
+    sample_rows,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = {
@@ -140,13 +148,39 @@ def test_rollouts_of_an_earlier_part_of_a_resumed_run_are_not_sent_again(folder)
     write_rollouts(folder, 1)
     tracking = Tracking(folder, RunOptions(tensorboard=True), "name", DESCRIPTION)
     sent = []
-    tracking._log_rollouts = lambda step, rows: sent.append(step)
+    tracking._log_rollouts = lambda step, path: sent.append(step)
     tracking.log(TRAIN)
     write_rollouts(folder, 2)
     tracking.log(TRAIN)
     tracking.log(EVAL)
     tracking.close(0)
     assert sent == [2]
+
+
+def test_one_tracker_that_fails_is_switched_off_and_the_other_stays(folder, capsys):
+    class Gone:
+        option = "run.wandb"
+        log = log_rollouts = close = lambda *_: {}["service"]
+
+    tracking = Tracking(folder, RunOptions(tensorboard=True), "name", DESCRIPTION)
+    tracking._trackers.insert(0, Gone())
+    write_rollouts(folder, 2)
+    tracking.log(TRAIN)
+    tracking.log(EVAL)
+    tracking.close(0)
+    said = capsys.readouterr().err
+    assert said.count("run.wandb is switched off: KeyError: 'service'") == 1 and "run.tensorboard" not in said
+    (events,) = folder.path.glob("tensorboard/*")
+    content = events.read_bytes()
+    assert b"train/rollout/accuracy" in content and b"eval/math/pass@1" in content and b"key tokens for" in content
+
+
+def test_a_tracker_that_cannot_start_says_how_to_go_on(folder):
+    (folder.path / "tensorboard").write_text("no folder")
+    with pytest.raises(
+        TrackingError, match=r"^run.tensorboard: TensorBoard's writer did not start: .*; set it to false"
+    ):
+        Tracking(folder, RunOptions(tensorboard=True), "name", DESCRIPTION)
 
 
 def test_without_trackers_nothing_is_written_and_the_key_still_leaves_the_environment(folder, monkeypatch):
