@@ -4,6 +4,7 @@ vLLM 0.29's own choice for an engine that is not its server or its `LLM` class i
 the GPU: a step of 2,048 responses an engine would be decoded in sixteen rounds.
 """
 
+import logging
 from typing import Any
 
 FEWEST, MOST = 64, 1024
@@ -13,18 +14,27 @@ _RESERVED_BYTES = 4 * 2**30
 """Of an engine's share of the GPU: activations of a forward pass and CUDA graphs."""
 
 
-def parameter_counts(model: str) -> tuple[int, Any]:
+logger = logging.getLogger(__name__)
+
+
+def parameter_counts(model: str, trust_remote_code: bool = False) -> tuple[int, Any]:
     """Parameters of a model (a tied output layer counts once) and its configuration, without its weights.
+
+    Args:
+        model: a folder or a hub id.
+        trust_remote_code: whether code that the model brings may run.
 
     Raises:
         OSError: neither a folder nor a model that the hub or its local cache has.
+        ValueError: no language model that Transformers knows, or one with code that may not run.
     """
     from accelerate import init_empty_weights
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(model)
+    # False, where None would ask on standard input.
+    config = AutoConfig.from_pretrained(model, trust_remote_code=trust_remote_code)
     with init_empty_weights():
-        empty = AutoModelForCausalLM.from_config(config)
+        empty = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
     empty.tie_weights()
     return sum(parameter.numel() for parameter in empty.parameters()), config
 
@@ -57,10 +67,23 @@ def responses_at_once(
     return max(FEWEST, min(MOST, int(fitting) // 64 * 64))
 
 
-def responses_of_engine(model: str, share: float, max_model_len: int, tensor_parallel: int = 1) -> int:
-    """`responses_at_once` for a model by name on this process's GPU."""
+def responses_of_engine(
+    model: str, share: float, max_model_len: int, tensor_parallel: int = 1, trust_remote_code: bool = False
+) -> int | None:
+    """`responses_at_once` for a model by name on this process's GPU.
+
+    None, which is vLLM's own number, and a warning for a model whose size cannot be told: one that takes images too, or
+    that Transformers does not know.
+    """
     from vllm.platforms import current_platform
 
-    parameters, config = parameter_counts(model)
     gpu_bytes = current_platform.get_device_total_memory()
-    return responses_at_once(parameters, config, gpu_bytes, share, max_model_len, tensor_parallel)
+    try:
+        parameters, config = parameter_counts(model, trust_remote_code)
+        return responses_at_once(parameters, config, gpu_bytes, share, max_model_len, tensor_parallel)
+    except Exception as error:  # whatever a model's own code raises; vLLM says what is wrong with a model
+        logger.warning(
+            "%s: its size cannot be told (%s), so vLLM decodes its own number of responses at once (128); "
+            "set engine.max_num_seqs (--max-num-seqs in an evaluation)", model, str(error).partition("\n")[0],
+        )  # fmt: skip
+        return None

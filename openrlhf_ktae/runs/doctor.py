@@ -170,8 +170,8 @@ def recipe_findings(config: RunConfig) -> list[Finding]:
 
 def _memory(config: RunConfig, args: SimpleNamespace, plan: BatchPlan) -> list[Finding]:
     try:
-        parameters, model = parameter_counts(args.actor.model_name_or_path)
-    except OSError as error:
+        parameters, model = parameter_counts(args.actor.model_name_or_path, config.run.trust_remote_code)
+    except (OSError, ValueError) as error:
         return [Finding("model", f"{args.actor.model_name_or_path}: {str(error).splitlines()[0]}", "note")]
     gpus = gpus_here()
     size = min((gpu.memory for gpu in gpus), default=80.0 * _GIB)

@@ -79,11 +79,13 @@ def _with_trace(response: dict[str, Any]) -> dict[str, Any]:
 def engine_arguments(options: TrainingOptions, given: dict[str, Any]) -> dict[str, Any]:
     """Engine arguments beside OpenRLHF's own (``given``): how much an engine does at once."""
     engine = EngineOptions(**options.sections["engine"])
-    chosen = {"max_num_seqs": engine.max_num_seqs} if engine.max_num_seqs else {}
+    chosen: dict[str, Any] = {"max_num_seqs": engine.max_num_seqs} if engine.max_num_seqs else {}
     if options.run.device == "cpu":
         return cpu.ENGINE | chosen
     names = ("model", "gpu_memory_utilization", "max_model_len", "tensor_parallel_size")
-    chosen = chosen or {"max_num_seqs": responses_of_engine(*(given[name] for name in names))}
+    if not chosen:
+        of_model = responses_of_engine(*(given[name] for name in names), options.run.trust_remote_code)
+        chosen = {"max_num_seqs": of_model}
     # Statistics that nobody reads, once per token.
     return {"disable_log_stats": True, "max_num_batched_tokens": engine.max_num_batched_tokens, **chosen}
 

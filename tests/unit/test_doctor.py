@@ -84,6 +84,12 @@ def found(tmp_path):
     return findings
 
 
+def test_a_model_whose_size_nobody_can_tell_is_noted(found, tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "no_such_model"}')
+    model = found(f"actor.model_name_or_path={tmp_path}")["model"]
+    assert "does not recognize this architecture" in model.found and model.verdict == "note"
+
+
 def test_steps_and_rollouts_that_fill_no_update_are_counted(found):
     found = found()
     assert found["steps"].found == "2500 prompts: 3 an epoch, 60 in 20"

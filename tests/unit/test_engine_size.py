@@ -1,6 +1,7 @@
 """How many responses an engine decodes at once, in training and in evaluation."""
 
 import inspect
+import json
 from types import SimpleNamespace
 
 import openrlhf_parts  # noqa: F401  (stands in for CUDA where there is none)
@@ -44,7 +45,7 @@ def options(device: str = "gpu", **engine: int) -> TrainingOptions:
 @pytest.fixture
 def cache_of_300(monkeypatch):
     monkeypatch.setattr(
-        rollout_actor, "responses_of_engine", lambda *given: 300 if given == tuple(GIVEN.values()) else 0
+        rollout_actor, "responses_of_engine", lambda *given: 300 if given == (*GIVEN.values(), False) else 0
     )
     monkeypatch.setattr(evaluation, "responses_of_engine", lambda model, share, length, gpus: 300 + gpus)
 
@@ -69,3 +70,60 @@ def test_evaluation_engines_get_it_too(cache_of_300):
 def test_vllm_itself_would_decode_128_at_once():
     """The reason; it can go where vLLM looks at its cache."""
     assert (SchedulerConfig.DEFAULT_MAX_NUM_SEQS, SchedulerConfig.DEFAULT_MAX_NUM_BATCHED_TOKENS) == (128, 2048)
+
+
+CODE = """
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+class MyConfig(Qwen2Config):
+    model_type = "mine"
+
+class MyModel(Qwen2ForCausalLM):
+    config_class = MyConfig
+"""
+TINY = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
+        "intermediate_size": 64, "vocab_size": 100}  # fmt: skip
+
+
+@pytest.fixture
+def arguments_of(tmp_path, monkeypatch):
+    """Engine arguments of a training run and of an evaluation for a folder with a configuration, on a GPU of 80 GB."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr("vllm.platforms.current_platform.get_device_total_memory", lambda *_: 80e9, raising=False)
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("nobody answers in a worker"))
+
+    def made(config, trust_remote_code=False):
+        model = tmp_path / "model"
+        model.mkdir()
+        (model / "config.json").write_text(json.dumps(config))
+        (model / "mine.py").write_text(CODE)
+        run = RunOptions(device="gpu", trust_remote_code=trust_remote_code)
+        training = TrainingOptions("run", run, {"engine": EngineOptions().model_dump()})
+        engine = EvaluationEngine(str(model), str(model), None, 4096, "bfloat16", 0, 1, 0.6, None, None)
+        both = (rollout_actor.engine_arguments(training, GIVEN | {"model": str(model)}), evaluation.gpu_arguments(engine))
+        return [arguments["max_num_seqs"] for arguments in both]
+
+    return made
+
+
+def test_a_model_that_brings_code_is_counted_where_its_code_may_run(arguments_of, caplog):
+    code = {"AutoConfig": "mine.MyConfig", "AutoModelForCausalLM": "mine.MyModel"}
+    training, evaluates = arguments_of(TINY | {"model_type": "mine", "auto_map": code}, trust_remote_code=True)
+    assert training == engine_size.MOST
+    assert evaluates is None and "contains custom code" in caplog.text  # which an evaluation does not run
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": "qwen2_5_vl", "architectures": ["Qwen2_5_VLForConditionalGeneration"], "text_config": TINY},
+        {"model_type": "no_such_model"},
+    ],
+    ids=["images", "unknown"],
+)
+def test_a_model_whose_size_nobody_can_tell_gets_vllms_own_number(arguments_of, caplog, config):
+    assert arguments_of(config) == [None, None]
+    assert caplog.text.count("vLLM decodes its own number of responses at once (128)") == 2
+    assert "set engine.max_num_seqs (--max-num-seqs in an evaluation)" in caplog.text
+    assert inspect.signature(EngineArgs).parameters["max_num_seqs"].default is None
