@@ -19,9 +19,9 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         raise ValueError(f"{path}: got suffix {path.suffix!r}, expected one of {', '.join(SUFFIXES)}")
     if path.suffix == ".parquet":
         return _parquet_rows(path)
-    text = path.read_text(encoding="utf-8")
     if path.suffix == ".csv":
-        return list(csv.DictReader(text.splitlines(keepends=True)))
+        return _csv_rows(path)
+    text = path.read_text(encoding="utf-8")
     rows = list(_json_lines(path, text)) if path.suffix == ".jsonl" else _json(path, text)
     if not isinstance(rows, list):
         raise ValueError(f"{path}: holds {_kind(rows)}, expected a list with one object per row")
@@ -39,6 +39,15 @@ def _json_lines(path: Path, text: str) -> Iterator[Any]:
                 yield json.loads(line)
             except json.JSONDecodeError as error:
                 raise ValueError(f"{path}, line {number}: not JSON ({error.msg}, column {error.colno})") from None
+
+
+def _csv_rows(path: Path) -> list[dict[str, Any]]:
+    with path.open(encoding="utf-8", newline="") as file:  # a cell keeps its line ends
+        reader = csv.DictReader(file)
+        try:
+            return list(reader)
+        except csv.Error as error:
+            raise ValueError(f"{path}, line {reader.line_num + 1}: not CSV ({error})") from None
 
 
 def _json(path: Path, text: str) -> Any:

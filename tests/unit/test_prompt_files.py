@@ -71,3 +71,22 @@ def test_a_damaged_file_is_named_with_its_line(tmp_path, name, content, message)
     (tmp_path / name).write_text(content)
     with pytest.raises(ValueError, match=message):
         read_rows(tmp_path / name)
+
+
+def test_a_cell_of_a_csv_file_may_hold_any_line_end(tmp_path):
+    rows = [{"input": f"a{end}b", "label": "1"} for end in ("\n", "\r\n", "\x0c", "\x85", "\u2028", "\u2029", "\x1e")]
+    path = tmp_path / "set.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=["input", "label"])
+        writer.writeheader()
+        writer.writerows(rows)
+    assert read_rows(path) == rows
+    path.write_text("input,label\n1 \u2028 2,3\n", encoding="utf-8")  # in no quotes
+    assert read_rows(path) == [{"input": "1 \u2028 2", "label": "3"}]
+
+
+def test_a_cell_that_python_does_not_read_is_named_with_its_line(tmp_path):
+    path = tmp_path / "set.csv"
+    path.write_text("input,label\n1,2\n" + "x" * (csv.field_size_limit() + 1) + ",3\n")
+    with pytest.raises(ValueError, match=r"set\.csv, line 3: not CSV \(field larger than field limit"):
+        read_rows(path)
