@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from openrlhf_ktae.hub import hub_problem
+from openrlhf_ktae.hub import model_problem
 from openrlhf_ktae.tasks.templates import Template
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
@@ -17,16 +17,10 @@ def check_folder(model: str, needs_tokenizer: bool) -> None:
     Raises:
         ValueError: naming what is missing.
     """
+    if problem := model_problem(model):
+        raise ValueError(f"model: {problem}")
     folder = Path(model)
-    if not folder.is_dir():
-        if folder.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
-            raise ValueError(f"model: no folder {model}; pass the folder of a Hugging Face model or a Hub id")
-        if problem := hub_problem(model):
-            raise ValueError(f"model: no folder {model} (looked in {Path.cwd()}), and {problem}")
-        return
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"model {model}: no config.json in this folder; is it a Hugging Face model?")
-    if needs_tokenizer and not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+    if needs_tokenizer and folder.is_dir() and not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         raise ValueError(f"model {model}: no tokenizer in this folder ({', '.join(_TOKENIZER_FILES)}); "
                          "save one there, or pass --tokenizer")  # fmt: skip
 

@@ -1,14 +1,27 @@
 """The Hugging Face Hub, asked once and answered in a sentence: its own loaders try for half a minute, noisily."""
 
+import re
 from pathlib import Path
 
 _SECONDS = 10.0
 
 
 def is_hub_id(model: str) -> bool:
-    """Whether a name, where no folder has it, can be a model of the Hub: OWNER/NAME."""
-    path = Path(model)
-    return not (path.exists() or path.is_absolute() or model.startswith(".")) and model.count("/") == 1
+    """Whether a name, where nothing here has it, can be a model of the Hub: OWNER/NAME, or NAME alone (gpt2)."""
+    return not Path(model).exists() and re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", model) is not None
+
+
+def model_problem(model: str) -> str | None:
+    """Why this is neither a model folder nor a Hub model, as a sentence with the way out; None where it is one."""
+    folder = Path(model)
+    if folder.is_dir():
+        has_configuration = (folder / "config.json").is_file()
+        return None if has_configuration else f"{model} holds no config.json; name the folder of a Hugging Face model"
+    looked = f"(looked in {Path.cwd()})"
+    if not is_hub_id(model):
+        return f"{model} is no model folder {looked}, nor a hub id (owner/name)"
+    problem = hub_problem(model)
+    return problem and f"{model} is no folder {looked}, and {problem}"
 
 
 def hub_problem(model: str) -> str | None:

@@ -148,6 +148,6 @@ def check(argv: list[str]) -> SimpleNamespace:
             exec(_source_parts()[1], namespace)
     except AssertionError as error:
         raise OptionError(f"OpenRLHF refuses these options: {error}") from None
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:
         raise OptionError(f"OpenRLHF cannot use these options (a required one is missing?): {error}") from None
     return args

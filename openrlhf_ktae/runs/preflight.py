@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from openrlhf_ktae.advantage.term import NEEDS, TERM
-from openrlhf_ktae.hub import hub_problem, is_hub_id, model_file
+from openrlhf_ktae.hub import model_file, model_problem
 from openrlhf_ktae.losses.loss import LOSS
 from openrlhf_ktae.openrlhf_options import check as check_openrlhf
 from openrlhf_ktae.openrlhf_options import parse, to_argv
@@ -46,9 +46,10 @@ def preflight(config: RunConfig, run_dir: Path) -> SimpleNamespace:
             "ds.ring_attn_size: ring attention needs flash-attn, which is not installed; leave it at 1, or install "
             "flash-attn (bash scripts/setup.sh --gpu --flash-attn)"
         )
-    check_model("actor.model_name_or_path", args.actor.model_name_or_path)
-    if not config.run.trust_remote_code:
-        check_model_code(args.actor.model_name_or_path)
+    for option, name in _loaded_models(args).items():
+        check_model(option, name)
+        if not config.run.trust_remote_code:
+            check_model_code(option, name)
     decode_label = config.make_task().decode_label if uses_our_verifier(args) else None
     first_row = check_prompt_files("data.prompt_dataset", args.data.prompt_dataset, args, decode_label)
     try:
@@ -174,28 +175,32 @@ def needs_scores(config: RunConfig) -> str | None:
     return next((section_of(source) for method, source in methods if "scores" in method.needs), None)
 
 
-def check_model(option: str, name: str | None) -> None:
+def _loaded_models(args: SimpleNamespace) -> dict[str, str]:
+    """The models that OpenRLHF loads, by option; its reference model is the policy's."""
+    models = {
+        "actor.model_name_or_path": args.actor.model_name_or_path or "",
+        "reward.model_name_or_path": None if args.reward.remote_url else args.reward.model_name_or_path,
+        "critic.model_name_or_path": args.critic.model_name_or_path,  # emptied where the estimator needs none
+    }
+    return {option: name for option, name in models.items() if name is not None}
+
+
+def check_model(option: str, name: str) -> None:
     """A model folder with a configuration, or a model that the hub (or its local cache) knows."""
     if not name:
         raise PreflightError(f"{option}: not set; name a model folder or a hub id")
-    path = Path(name)
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise PreflightError(f"{option}: {name} holds no config.json; name a Hugging Face model folder")
-        return
-    if not is_hub_id(name):
-        raise PreflightError(f"{option}: {name} is no model folder (looked in {Path.cwd()})")
-    if problem := hub_problem(name):
-        raise PreflightError(f"{option}: {name} is no folder (looked in {Path.cwd()}), and {problem}")
+    if problem := model_problem(name):
+        several = "; OpenRLHF loads one reward model" if "," in name and option.startswith("reward.") else ""
+        raise PreflightError(f"{option}: {problem}{several}")
 
 
-def check_model_code(name: str) -> None:
+def check_model_code(option: str, name: str) -> None:
     """Refuses a model that brings Python code: OpenRLHF and vLLM would run it (they set ``trust_remote_code=True``)."""
     for file in ("config.json", "tokenizer_config.json", "processor_config.json"):
         found = model_file(name, file)
         if found and json.loads(found.read_text(encoding="utf-8")).get("auto_map"):
             raise PreflightError(
-                f"actor.model_name_or_path: {name} brings code of its own ({file}: auto_map), which would run on every "
+                f"{option}: {name} brings code of its own ({file}: auto_map), which would run on every "
                 "node; read it, then set run.trust_remote_code=true"
             )
 
@@ -235,6 +240,11 @@ def check_reward_source(
                 f"reward.remote_url: not set, and a reward model gives no scores; {term} needs to know which rollouts "
                 f"are correct: name a file with a reward_func that returns `scores`, or take {term} out of "
                 "advantage.terms"
+            )
+        if not args.reward.remote_url and not args.reward.model_name_or_path:
+            raise PreflightError(
+                "reward.remote_url, reward.model_name_or_path: neither is set, so nothing gives rewards; name a file "
+                "with a reward_func, a server or a reward model"
             )
         return
     path = Path(args.reward.remote_url[0])

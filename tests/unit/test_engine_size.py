@@ -101,7 +101,10 @@ def arguments_of(tmp_path, monkeypatch):
         run = RunOptions(device="gpu", trust_remote_code=trust_remote_code)
         training = TrainingOptions("run", run, {"engine": EngineOptions().model_dump()})
         engine = EvaluationEngine(str(model), str(model), None, 4096, "bfloat16", 0, 1, 0.6, None, None)
-        both = (rollout_actor.engine_arguments(training, GIVEN | {"model": str(model)}), evaluation.gpu_arguments(engine))
+        both = (
+            rollout_actor.engine_arguments(training, GIVEN | {"model": str(model)}),
+            evaluation.gpu_arguments(engine),
+        )
         return [arguments["max_num_seqs"] for arguments in both]
 
     return made

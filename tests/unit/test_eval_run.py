@@ -264,12 +264,12 @@ def test_model_folder_without_a_tokenizer_is_refused(benchmark, tmp_path):
     folder = tmp_path / "model"
     folder.mkdir()
     given = {"data": "none", "output": tmp_path / "out", "benchmarks": [benchmark]}
-    with pytest.raises(ValueError, match=r"no config\.json"):
+    with pytest.raises(ValueError, match=r"holds no config\.json"):
         run(RunOptions(str(folder), **given), Watcher(), print)
     (folder / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="no tokenizer in this folder"):
         run(RunOptions(str(folder), **given), Watcher(), print)
-    with pytest.raises(ValueError, match="no folder"):
+    with pytest.raises(ValueError, match="is no model folder"):
         run(RunOptions(str(tmp_path / "nowhere"), **given), Watcher(), print)
 
 

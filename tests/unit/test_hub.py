@@ -7,7 +7,9 @@ import time
 
 import pytest
 
-from openrlhf_ktae.hub import hub_problem
+from eval.model import check_folder
+from openrlhf_ktae.hub import hub_problem, model_problem
+from openrlhf_ktae.runs.preflight import PreflightError, check_model
 
 OFFLINE = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
 
@@ -33,6 +35,29 @@ def test_a_cached_model_needs_no_network(tmp_path, monkeypatch):
     (tmp_path / "models--some--model" / "refs" / "main").write_text("0" * 40)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     assert hub_problem("some/model") is None
+
+
+@pytest.mark.parametrize("name", ["/no/such", "./model", "~/model", "a/b/c", "owner/na me"])
+def test_what_cannot_be_a_hub_model_is_a_missing_folder(name):
+    assert f"{name} is no model folder (looked in " in str(model_problem(name))
+
+
+def test_training_and_evaluation_take_the_same_models(tmp_path, monkeypatch):
+    """A hub model may have no owner (gpt2)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file.bin").touch()
+    cases = {"nobody": "not in the hub's cache", "folder": "holds no config.json", "file.bin": "is no model folder"}
+    for name, said in cases.items():
+        with pytest.raises(PreflightError) as training:
+            check_model("actor.model_name_or_path", name)
+        with pytest.raises(ValueError, match=said) as evaluation:
+            check_folder(name, needs_tokenizer=True)
+        assert str(training.value).partition(": ")[2] == str(evaluation.value).partition(": ")[2]
+    (tmp_path / "folder" / "config.json").write_text("{}")
+    check_model("actor.model_name_or_path", "folder")
 
 
 def push(*arguments):

@@ -176,13 +176,60 @@ def test_a_file_that_is_not_utf_8_is_named(check, assets, tmp_path):
         check(f"data.prompt_dataset={path}")
 
 
+@pytest.fixture
+def brings_code(assets, tmp_path):
+    """A copy of the model that brings code, named in ``file``."""
+
+    def made(file="config.json"):
+        model = tmp_path / "with_code"
+        shutil.copytree(assets / "model", model)
+        settings = json.loads((model / file).read_text()) | {"auto_map": {"AutoModel": "modeling_mine.Mine"}}
+        (model / file).write_text(json.dumps(settings))
+        (model / "modeling_mine.py").write_text("raise SystemExit('code of the model ran')")
+        return model
+
+    return made
+
+
 @pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
-def test_code_that_a_model_brings_runs_only_on_request(check, assets, tmp_path, file):
-    model = tmp_path / "model"
-    shutil.copytree(assets / "model", model)
-    settings = json.loads((model / file).read_text()) | {"auto_map": {"AutoModel": "modeling_mine.Mine"}}
-    (model / file).write_text(json.dumps(settings))
-    (model / "modeling_mine.py").write_text("raise SystemExit('code of the model ran')")
-    with pytest.raises(PreflightError, match=rf"brings code of its own \({file}: auto_map\)"):
+def test_code_that_a_model_brings_runs_only_on_request(check, brings_code, file):
+    model = brings_code(file)
+    with pytest.raises(PreflightError, match=rf"actor\.model_name_or_path: .* brings code .* \({file}: auto_map\)"):
         check(f"actor.model_name_or_path={model}")
     check(f"actor.model_name_or_path={model}", "run.trust_remote_code=true")
+
+
+REWARD_MODEL = ["reward.remote_url=null", "eval.dataset=null", "advantage.terms=[]"]
+OTHER_MODELS = {
+    "reward.model_name_or_path": REWARD_MODEL,
+    "critic.model_name_or_path": ["algo.advantage.estimator=gae", "advantage.terms=[]"],
+}
+
+
+@pytest.mark.parametrize("option", OTHER_MODELS)
+def test_every_model_that_openrlhf_loads_is_checked(check, assets, brings_code, option):
+    others = OTHER_MODELS[option]
+    check(*others, f"{option}={assets / 'model'}")
+    with pytest.raises(PreflightError, match=rf"{option}: runs/no/such/model is no model folder"):
+        check(*others, f"{option}=runs/no/such/model")
+    model = brings_code()
+    with pytest.raises(PreflightError, match=rf"{option}: .* brings code of its own"):
+        check(*others, f"{option}={model}")
+    check(*others, f"{option}={model}", "run.trust_remote_code=true")
+
+
+def test_a_model_that_is_not_loaded_is_not_checked(check, brings_code):
+    model = brings_code()
+    check(f"reward.model_name_or_path={model}", f"critic.model_name_or_path={model}")
+
+
+def test_two_reward_models_are_refused_since_openrlhf_loads_one(check, assets):
+    two = f"{assets / 'model'},{assets / 'model'}"
+    with pytest.raises(PreflightError, match=r"reward\.model_name_or_path: .*OpenRLHF loads one reward model"):
+        check(*REWARD_MODEL, f"reward.model_name_or_path={two}")
+
+
+@pytest.mark.parametrize("estimator", ["group_norm", "gae"])
+def test_a_run_without_any_reward_is_refused(check, estimator):
+    with pytest.raises((PreflightError, OptionError), match=r"reward\.model_name_or_path|a required one is missing"):
+        check(*REWARD_MODEL, f"algo.advantage.estimator={estimator}")
