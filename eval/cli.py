@@ -227,9 +227,11 @@ class _clear_errors:
 
         if isinstance(error, BackendError | KeyboardInterrupt):
             print(f"error: {str(error) or 'interrupted'}", file=sys.stderr)
-            print(
-                f"What was generated is kept in {self._folder}; the same command goes on from there.", file=sys.stderr
-            )
+            if self._folder is not None:
+                print(
+                    f"What was generated is kept in {self._folder}; the same command goes on from there.",
+                    file=sys.stderr,
+                )
             raise typer.Exit(130 if isinstance(error, KeyboardInterrupt) else 1) from None
         if isinstance(error, ValueError | OSError):
             print(f"error: {error}", file=sys.stderr)

@@ -64,10 +64,9 @@ def run(options: RunOptions, watcher: Watcher, warn: Callable[[str], None]) -> d
         left = [job for job in jobs if job.request.key not in store.done]
         try:
             if left:
-                sampling = Sampling(options.temperature, options.top_p)
-                backend = make_backend(options, sampling)
+                backend = make_backend(options)
                 try:
-                    for records in _graded(backend, left, sampling, settings):
+                    for records in _graded(backend, left, settings):
                         store.append(records)
                         watcher.graded(records)
                 finally:
@@ -105,12 +104,13 @@ def make_jobs(tasks: Sequence[Task], options: RunOptions, tokenizer: Any) -> lis
     return jobs
 
 
-def make_backend(options: RunOptions, sampling: Sampling) -> Backend:
+def make_backend(options: RunOptions) -> Backend:
     """The backend that the options ask for."""
+    sampling = Sampling(options.temperature, options.top_p)
     if options.base_url:
         from openrlhf_ktae.generation.server import ServerBackend
 
-        return ServerBackend(options.base_url, options.model, options.concurrency)
+        return ServerBackend(options.base_url, options.model, sampling, options.concurrency)
     engine = EngineOptions(
         options.model,
         options.tokenizer or options.model,
@@ -132,12 +132,10 @@ def make_backend(options: RunOptions, sampling: Sampling) -> Backend:
     return LocalBackend(engine, sampling)
 
 
-def _graded(
-    backend: Backend, jobs: Sequence[Job], sampling: Sampling, settings: dict[str, Any]
-) -> Iterator[list[Record]]:
+def _graded(backend: Backend, jobs: Sequence[Job], settings: dict[str, Any]) -> Iterator[list[Record]]:
     waiting: dict[Key, Job] = {job.request.key: job for job in jobs}
     styles, verifiers = settings["answer_styles"], settings.get("verifiers")
-    for finished in backend.generate([job.request for job in jobs], sampling):
+    for finished in backend.generate([job.request for job in jobs]):
         samples = [_sample(waiting.pop(one.key), one) for one in finished]
         yield grade_samples(samples, styles, verifiers=verifiers)
     if waiting:

@@ -69,7 +69,7 @@ class BackendError(RuntimeError):
 class Backend(Protocol):
     """A source of responses."""
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[list[Completion]]:
+    def generate(self, requests: Sequence[Request]) -> Iterator[list[Completion]]:
         """Finished samples as they come, each request once, in any order.
 
         Raises:

@@ -116,7 +116,7 @@ class LocalBackend:
         except (RuntimeError, OSError) as error:
             raise BackendError(f"vLLM did not start: {error}") from error
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[list[Completion]]:
+    def generate(self, requests: Sequence[Request]) -> Iterator[list[Completion]]:
         """See :class:`openrlhf_ktae.generation.Backend`."""
         if self._engine is None:
             raise ValueError("backend: closed already")

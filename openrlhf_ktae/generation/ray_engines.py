@@ -69,7 +69,7 @@ class RayBackend:
             self.close()
             raise BackendError(f"an engine did not start: {_reason(error)}") from error
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[list[Completion]]:
+    def generate(self, requests: Sequence[Request]) -> Iterator[list[Completion]]:
         """See :class:`openrlhf_ktae.generation.Backend`."""
         from ray.exceptions import RayError
 

@@ -229,7 +229,7 @@ def _sample(
                 log.append(graded)
                 progress.count(len(graded))
 
-            _grade_beside(backend.generate(requests, _SAMPLING), grade, task.grader.workers, keep)
+            _grade_beside(backend.generate(requests), grade, task.grader.workers, keep)
     finally:
         backend.close()
 

@@ -33,21 +33,31 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         time.sleep(Handler.delay)
-        digit = zlib.crc32(f"{body['prompt']}/{body['temperature'] and body['seed']}".encode()) % 3
+        choice = self.choice(body)
+        if choice is None:
+            self._send({"error": {"message": "refused"}}, 400)
+            return
+        tokens = choice.pop("tokens", 5)
         self._send(
             {
                 "id": "1",
                 "object": "text_completion",
                 "created": 0,
                 "model": MODEL,
-                "choices": [{"index": 0, "text": f"so \\boxed{{{digit}}}", "finish_reason": "stop", "logprobs": None}],
-                "usage": {"prompt_tokens": 1, "completion_tokens": 5 + digit, "total_tokens": 6 + digit},
+                "choices": [choice],
+                "usage": {"prompt_tokens": 1, "completion_tokens": tokens, "total_tokens": 1 + tokens},
             }
         )
 
-    def _send(self, content):
+    def choice(self, body):
+        """The response to a request; None: it is refused."""
+        digit = zlib.crc32(f"{body['prompt']}/{body['temperature'] and body['seed']}".encode()) % 3
+        text = f"so \\boxed{{{digit}}}"
+        return {"index": 0, "text": text, "finish_reason": "stop", "logprobs": None, "tokens": 5 + digit}
+
+    def _send(self, content, status=200):
         data = json.dumps(content).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

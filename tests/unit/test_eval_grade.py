@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from eval.grading import equivalence, grade_file
 from eval.records import read_records
@@ -160,3 +161,11 @@ def test_command_line_ends_with_one_line_on_bad_input(tmp_path):
     done = subprocess.run([sys.executable, "-m", "eval", "grade", str(path)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == f"error: {path}: no records; expected at least one, as JSON lines or as a JSON list\n"
+
+
+def test_an_interrupted_command_that_keeps_nothing_says_nothing_of_keeping(capsys):
+    from eval.cli import _clear_errors
+
+    with pytest.raises(typer.Exit) as end, _clear_errors():
+        raise KeyboardInterrupt
+    assert (end.value.exit_code, capsys.readouterr().err) == (130, "error: interrupted\n")

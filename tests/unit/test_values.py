@@ -25,8 +25,7 @@ class Parrot:
         self.requests = []
         self.is_closed = False
 
-    def generate(self, requests, sampling):
-        assert (sampling.temperature, sampling.top_p) == (1, 1)
+    def generate(self, requests):
         tokenizer = make_tokenizer()
         for number, request in enumerate(requests):
             if number == self.dies_after:
@@ -93,6 +92,18 @@ def test_the_prompt_set_comes_back_with_the_rewards_of_every_sample(options):
     assert len({request.seed for request in parrot.requests}) == 12
     values = read_values(options.output, "input", 0.5)
     assert set(values) == set(PROMPTS) and values[PROMPTS[2]] == -1
+
+
+def test_samples_are_those_of_the_model_as_it_is(options, monkeypatch):
+    asked = []
+
+    def start(engine, sampling):
+        asked.append((sampling.temperature, sampling.top_p))
+        return Parrot(engine)
+
+    monkeypatch.setattr("openrlhf_ktae.generation.engine.LocalBackend", start)
+    make_values(options)
+    assert asked == [(1, 1)]
 
 
 @pytest.mark.parametrize("then", [BackendError("the engine died"), KeyboardInterrupt()], ids=["engine", "ctrl-c"])
