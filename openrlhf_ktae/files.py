@@ -1,6 +1,7 @@
-"""Files that a reader sees whole or not at all."""
+"""Files that a reader sees whole or not at all, and files that one process holds."""
 
 import errno
+import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -37,3 +38,20 @@ def write_json(path: Path, content: Mapping[str, Any]) -> Path:
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
     return path
+
+
+def take_lock(path: Path) -> int | None:
+    """A file descriptor that locks ``path`` for as long as a process has it open; None if another one does.
+
+    Where the file system knows no locks it keeps nobody away.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+    return descriptor

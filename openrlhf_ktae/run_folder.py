@@ -77,6 +77,9 @@ class RunFolder:
         self.stop_file = self.path / "stop"
         self.summary_file = self.path / "summary.json"
         self.failure_file = self.path / "failure.json"
+        self.lock_file = self.path / ".lock"
+        self.lock: int | None = None
+        """While this process holds `lock_file`: its descriptor there, which the launcher gets too."""
         self._reserve = self.path / ".reserve"
 
     def read(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from openrlhf_ktae.files import write_json
 from openrlhf_ktae.run_folder import RunFolder, now
 from openrlhf_ktae.runs.attempts import Outcome, train_until_it_ends
 from openrlhf_ktae.runs.gpus import check_gpus
-from openrlhf_ktae.runs.plan import Plan, check_run, open_folder, plan_run, print_plan
+from openrlhf_ktae.runs.plan import Plan, check_run, hold, in_new_folder, open_folder, plan_run, print_plan
 from openrlhf_ktae.runs.prepare import prepare
 from openrlhf_ktae.runs.summary import summarize, summary_table
 from openrlhf_ktae.runs.supervise import Interrupted, signals
@@ -21,18 +22,24 @@ from openrlhf_ktae.runs.tracking import Tracking, TrackingError
 
 def train_command(recipe: Path, overrides: list[str], dry_run: bool, resume: Path | None) -> int:
     """Runs the command; returns its exit code. Input errors are printed as one sentence."""
-    try:
-        plan = plan_run(recipe, overrides, resume)
-        if dry_run:
-            print_plan(plan)
-            return 0
-        check_gpus(plan.config.run, plan.batches)
-        seconds = {"preparation": prepare(plan.config)}
-        total = check_run(plan)
-    except (ValueError, ConnectionError) as error:
-        say_error("error", str(error))
-        return 2
-    return _run(plan, seconds, total)
+    with ExitStack() as held:
+        try:
+            plan = plan_run(recipe, overrides, resume)
+            if dry_run:
+                print_plan(plan)
+                return 0
+            if resume:  # before what may take minutes
+                held.enter_context(hold(plan.folder))
+            check_gpus(plan.config.run, plan.batches)
+            seconds = {"preparation": prepare(plan.config)}
+            total = check_run(plan)
+        except (ValueError, ConnectionError) as error:
+            say_error("error", str(error))
+            return 2
+        if not resume:
+            plan = in_new_folder(plan)
+            held.enter_context(hold(plan.folder))
+        return _run(plan, seconds, total)
 
 
 def _run(plan: Plan, seconds: dict[str, float], total: int | None) -> int:

@@ -1,14 +1,18 @@
 """What will be run: the resolved recipe, its folder, and, for a run that goes on, what it was started with."""
 
 import json
+import os
 import shlex
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from openrlhf_ktae.checkpoints import has_checkpoint
-from openrlhf_ktae.files import write_json
+from openrlhf_ktae.files import replacing, take_lock, write_json
 from openrlhf_ktae.openrlhf_options import check as check_openrlhf
 from openrlhf_ktae.recipe import RECIPE_FILE, RunConfig, resolve
 from openrlhf_ktae.run_folder import FORMAT, RunFolder, git_commit, installed_versions, now
@@ -17,6 +21,10 @@ from openrlhf_ktae.runs.preflight import check_batches, check_combinations, pref
 from openrlhf_ktae.runs.prompt_files import local_files
 from openrlhf_ktae.runs.terminal import say
 from openrlhf_ktae.runs.tracking import check_tracking
+
+_ENDING_SECONDS = 10.0
+"""How long a run may take to end when its supervisor was killed (`training.launch.end_with_parent`)."""
+_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -125,17 +133,58 @@ def check_run(plan: Plan) -> int | None:
     return per_episode * args.train.num_episodes if rows and not args.algo.dynamic_filtering_enable else None
 
 
+@contextmanager
+def hold(folder: RunFolder) -> Iterator[None]:
+    """Inside, no other process trains the run of ``folder``; nor afterwards, until its launcher has ended.
+
+    Raises:
+        ValueError: another one does.
+    """
+    deadline = time.monotonic() + _ENDING_SECONDS
+    while (lock := take_lock(folder.lock_file)) is None:
+        if time.monotonic() > deadline:
+            raise ValueError(
+                f"--resume: {folder.path} is being trained by another process; wait for its end, or touch "
+                f"{folder.stop_file} for a checkpoint and an early one"
+            )
+        time.sleep(_POLL_SECONDS)
+    folder.lock = lock
+    try:
+        yield
+    finally:
+        folder.lock = None
+        os.close(lock)
+
+
+def in_new_folder(plan: Plan) -> Plan:
+    """The plan with a folder that is made here: of runs that start in one second each gets its own."""
+    planned = plan.folder.path
+    planned.parent.mkdir(parents=True, exist_ok=True)
+    path, number = planned, 1
+    while not _make(path):
+        number += 1
+        path = planned.with_name(f"{planned.name}-{number}")
+    return replace(plan, folder=RunFolder(path))
+
+
+def _make(path: Path) -> bool:
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
 def open_folder(plan: Plan) -> dict[str, Any]:
-    """Makes the run folder with its run.json, and the link ``latest``; returns what run.json says."""
+    """Writes run.json into the run folder, and makes the link ``latest``; returns what run.json says."""
     folder = plan.folder
     description = _describe(plan)
-    folder.path.mkdir(parents=True, exist_ok=True)
     folder.stop_file.unlink(missing_ok=True)
     write_json(folder.run_json, description)
     latest = folder.path.parent / "latest"
     if latest.is_symlink() or not latest.exists():
-        latest.unlink(missing_ok=True)
-        latest.symlink_to(folder.path.name)
+        with replacing(latest) as link:
+            link.symlink_to(folder.path.name)
     return description
 
 

@@ -46,6 +46,8 @@ def supervise(folder: RunFolder, on_line: Callable[[dict[str, Any]], None]) -> i
             env={**os.environ, SOCKETS_VARIABLE: sockets},
             # Ctrl-C in the terminal reaches us alone: we end Ray in order.
             start_new_session=True,
+            # If this process is killed, the run is over when the launcher is.
+            pass_fds=() if folder.lock is None else (folder.lock,),
         )
         seen = None
         try:

@@ -1,6 +1,5 @@
 """The folder of a sweep: sweep.json, and below runs/ one for each run with its attempts. State is what lies there."""
 
-import fcntl
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from openrlhf_ktae.checkpoints import has_checkpoint
-from openrlhf_ktae.files import write_json
+from openrlhf_ktae.files import take_lock, write_json
 from openrlhf_ktae.recipe import RunConfig
 from openrlhf_ktae.run_folder import RunFolder, now
 from openrlhf_ktae.sweep.plan import PlannedRun, SweepFile
@@ -102,13 +101,7 @@ class SweepFolder:
     def lock(self, run: PlannedRun) -> int | None:
         """A file descriptor that locks a run for as long as a process has it open; None if another one does."""
         self.of(run).mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.of(run) / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        return descriptor
+        return take_lock(self.of(run) / _LOCK)
 
     def check_options(self, run: PlannedRun, config: RunConfig) -> None:
         """Refuses a run whose earlier attempts had other options: they would be counted as the same.

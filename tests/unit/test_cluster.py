@@ -105,9 +105,9 @@ def test_an_address_where_nobody_answers_is_named_at_once(capsys, monkeypatch):
 
 
 def test_the_launcher_knows_the_gpus_of_its_run(tmp_path):
-    from openrlhf_ktae.runs.plan import open_folder, plan_run
+    from openrlhf_ktae.runs.plan import in_new_folder, open_folder, plan_run
 
-    plan = plan_run(ROOT / "recipes" / "quickstart", [f"run.output_dir={tmp_path}"], None)
+    plan = in_new_folder(plan_run(ROOT / "recipes" / "quickstart", [f"run.output_dir={tmp_path}"], None))
     open_folder(plan)
     described = json.loads(plan.folder.run_json.read_text())
     assert described["gpus"] == {"policy": 1, "reference": 1, "vLLM": 1}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from openrlhf_ktae.run_folder import RunFolder
-from openrlhf_ktae.runs import command
+from openrlhf_ktae.runs import command, plan
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "recipes" / "quickstart"
 LINE = '{"kind": "train", "step": 1, "seconds": 1.0, "rollout/accuracy": 0.5, "timing/step_total": 1.0}'
@@ -23,8 +23,8 @@ def train(tmp_path, monkeypatch):
     monkeypatch.setattr(command, "prepare", lambda config: 0.0)
     monkeypatch.setattr(command, "check_run", lambda plan: None)
 
-    def start(*overrides: str) -> int:
-        return command.train_command(QUICKSTART, [f"run.output_dir={tmp_path / 'runs'}", *overrides], False, None)
+    def start(*overrides: str, resume: Path | None = None) -> int:
+        return command.train_command(QUICKSTART, [f"run.output_dir={tmp_path / 'runs'}", *overrides], False, resume)
 
     start.folder = RunFolder(tmp_path / "runs" / "latest")
     return start
@@ -77,3 +77,31 @@ def test_a_signal_while_the_trackers_start_is_an_interruption(train, monkeypatch
     monkeypatch.setattr(command, "Tracking", lambda *_: signal.raise_signal(number))
     assert train() == 128 + signal.SIGINT
     assert train.folder.read()["status"] == "interrupted"
+
+
+def test_a_run_is_locked_while_it_trains_and_free_afterwards(train, monkeypatch, capsys):
+    monkeypatch.setattr(plan, "_ENDING_SECONDS", 0.3)
+    resumed = []
+
+    def resume(*_: object) -> str:
+        checkpoint = train.folder.path / "checkpoints" / "_actor" / "global_step1"
+        checkpoint.mkdir(parents=True, exist_ok=True)
+        (checkpoint.parent / "latest").write_text("global_step1")
+        if not resumed:
+            before = train.folder.run_json.read_text()
+            resumed.append(train(resume=train.folder.path))
+            assert train.folder.run_json.read_text() == before
+        return ""
+
+    monkeypatch.setattr(command, "format_line", resume)
+    assert train() == 0 and resumed == [2]
+    assert "is being trained by another process" in " ".join(capsys.readouterr().err.split())
+    assert train(resume=train.folder.path) == 0
+    assert len(train.folder.metrics()) == 2  # the stand-in repeats its step
+
+
+def test_runs_that_start_at_once_do_not_share_a_folder(train, monkeypatch):
+    monkeypatch.setattr(plan, "_new_folder", lambda config: train.folder.path.with_name("at-once"))
+    assert [train(f"train.seed={seed}") for seed in (1, 2)] == [0, 0]
+    made = [RunFolder(train.folder.path.with_name(name)).read()["seed"] for name in ("at-once", "at-once-2")]
+    assert made == [1, 2]
