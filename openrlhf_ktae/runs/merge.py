@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from openrlhf_ktae.hub import push
+from openrlhf_ktae.checkpoints import Checkpoint
+from openrlhf_ktae.hub import is_hub_id, push
 from openrlhf_ktae.run_folder import RunFolder
 
 MAX_LOG_PROB_DIFFERENCE = 1e-3
@@ -25,22 +27,14 @@ class MergeError(ValueError):
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A DeepSpeed checkpoint and the run it belongs to."""
+class Merged:
+    """What is merged, and the run it belongs to."""
 
-    folder: Path
-    """What DeepSpeed saved into: it holds ``latest`` and a folder per tag."""
-    tag: str
+    checkpoint: Checkpoint
     run: RunFolder | None
 
-    @property
-    def step(self) -> int | None:
-        """The optimisation step in the tag (``global_step20``: 20)."""
-        digits = self.tag.rpartition("step")[2]
-        return int(digits) if digits.isdigit() else None
 
-
-def find_checkpoint(path: Path) -> Checkpoint:
+def find_checkpoint(path: Path) -> Merged:
     """Finds the checkpoint meant by a run folder, its ``checkpoints`` folder, or one checkpoint (``global_step20``).
 
     Raises:
@@ -51,21 +45,21 @@ def find_checkpoint(path: Path) -> Checkpoint:
     path = path.resolve()
     run = next((RunFolder(parent) for parent in (path, *path.parents) if (parent / "run.json").is_file()), None)
     if any(path.glob("*_model_states.pt")):
-        return Checkpoint(path.parent, path.name, run)
+        return Merged(Checkpoint(path), run)
     for folder in (path, path / "_actor", path / "checkpoints" / "_actor"):
         if (folder / "latest").is_file():
             tag = (folder / "latest").read_text(encoding="utf-8").strip()
             if not (folder / tag).is_dir():
                 there = ", ".join(sorted(child.name for child in folder.iterdir() if child.is_dir())) or "none"
                 raise MergeError(f"checkpoint: {folder}/latest names {tag}, which is not there (there: {there})")
-            return Checkpoint(folder, tag, run)
+            return Merged(Checkpoint(folder / tag), run)
     raise MergeError(
         f"checkpoint: {path} holds no DeepSpeed checkpoint; name a run folder that has checkpoints/_actor "
         "(ckpt.save_steps writes it), or one of its global_step folders"
     )
 
 
-def merge(path: Path, output: Path, base: str | None = None, dtype: torch.dtype = torch.bfloat16) -> Checkpoint:
+def merge(path: Path, output: Path, base: str | None = None, dtype: torch.dtype = torch.bfloat16) -> Merged:
     """Writes a checkpoint's policy as safetensors with configuration, tokenizer, generation options and a model card.
 
     Args:
@@ -77,22 +71,22 @@ def merge(path: Path, output: Path, base: str | None = None, dtype: torch.dtype 
     Raises:
         MergeError: no checkpoint, no base model, or weights that do not belong to the base model.
     """
-    checkpoint = find_checkpoint(path)
+    found = find_checkpoint(path)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise MergeError(f"output: {output} exists and is not empty; name a new folder")
-    base = base or _base_model(checkpoint)
-    state = _read_weights(checkpoint, dtype)
+    base = base or _base_model(found)
+    state = _read_weights(found.checkpoint, dtype)
     model = _empty_model(base, dtype)
     state = _fitting(state, model, base)
     model.load_state_dict(state, strict=False, assign=True)
     model.tie_weights()
     model.save_pretrained(output)
     _copy_tokenizer(base, output)
-    (output / "README.md").write_text(model_card(checkpoint, base, dtype), encoding="utf-8")
-    return checkpoint
+    (output / "README.md").write_text(model_card(found, base, dtype), encoding="utf-8")
+    return found
 
 
-def verify(checkpoint: Checkpoint, output: Path, base: str | None = None) -> float:
+def verify(merged: Merged, output: Path, base: str | None = None) -> float:
     """Loads the written folder and compares log-probabilities with those of the checkpoint's weights.
 
     Returns:
@@ -104,9 +98,10 @@ def verify(checkpoint: Checkpoint, output: Path, base: str | None = None) -> flo
     from transformers import AutoModelForCausalLM
 
     written = AutoModelForCausalLM.from_pretrained(output)
-    base = base or _base_model(checkpoint)
+    base = base or _base_model(merged)
     direct = _empty_model(base, written.dtype)
-    direct.load_state_dict(_fitting(_read_weights(checkpoint, written.dtype), direct, base), strict=False, assign=True)
+    state = _read_weights(merged.checkpoint, written.dtype)
+    direct.load_state_dict(_fitting(state, direct, base), strict=False, assign=True)
     direct.tie_weights()
     token_ids = torch.randint(written.config.vocab_size, (1, _CHECKED_TOKENS), generator=torch.manual_seed(0))
     difference = (log_probs(written, token_ids) - log_probs(direct, token_ids)).abs().max().item()
@@ -125,13 +120,13 @@ def log_probs(model: Any, token_ids: torch.Tensor) -> torch.Tensor:
     return logits.log_softmax(-1).gather(-1, token_ids[:, 1:, None]).squeeze(-1)
 
 
-def _base_model(checkpoint: Checkpoint) -> str:
-    if checkpoint.run is None:
+def _base_model(merged: Merged) -> str:
+    if merged.run is None:
         raise MergeError(
-            f"checkpoint: no run.json above {checkpoint.folder}, so the model it started from is not known; name it "
-            "with --base (a model folder or a hub id)"
+            f"checkpoint: no run.json above {merged.checkpoint.path}, so the model it started from is not known; name "
+            "it with --base (a model folder or a hub id)"
         )
-    settings = checkpoint.run.read()["config"]["openrlhf"]
+    settings = merged.run.read()["config"]["openrlhf"]
     if settings.get("ds.lora.rank", 0):
         raise MergeError(
             f"checkpoint: trained with ds.lora.rank {settings['ds.lora.rank']}; its adapter stands in the run's model/ "
@@ -145,13 +140,13 @@ def _read_weights(checkpoint: Checkpoint, dtype: torch.dtype) -> dict[str, torch
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
-    folder = checkpoint.folder / checkpoint.tag
-    if not any(folder.glob("*_optim_states.pt")):
+    path = checkpoint.path
+    if not any(path.glob("*_optim_states.pt")):
         raise MergeError(
-            f"checkpoint: {folder} holds no optimizer states (*_optim_states.pt), which hold the full-precision "
+            f"checkpoint: {path} holds no optimizer states (*_optim_states.pt), which hold the full-precision "
             "weights; it is incomplete, or was not written by ZeRO 1, 2 or 3"
         )
-    state = get_fp32_state_dict_from_zero_checkpoint(str(checkpoint.folder), checkpoint.tag)
+    state = get_fp32_state_dict_from_zero_checkpoint(str(path.parent), checkpoint.tag)
     return {name: tensor.to(dtype) for name, tensor in state.items()}  # pyright: ignore[reportOptionalMemberAccess]
 
 
@@ -193,18 +188,17 @@ def _copy_tokenizer(base: str, output: Path) -> None:
     AutoTokenizer.from_pretrained(base).save_pretrained(output)
 
 
-def model_card(checkpoint: Checkpoint, base: str, dtype: torch.dtype) -> str:
+def model_card(merged: Merged, base: str, dtype: torch.dtype) -> str:
     """The README.md of a merged model: where it comes from, what it reached, and every option."""
-    run = checkpoint.run.read() if checkpoint.run else {}
+    run = merged.run.read() if merged.run else {}
     front = ["---", "library_name: transformers", "pipeline_tag: text-generation", "tags: [openrlhf, ktae]"]
-    front += [] if Path(base).exists() else [f"base_model: {base}"]
-    name = run.get("name", checkpoint.tag)
-    data = run.get("config", {}).get("openrlhf", {}).get("data.prompt_dataset")
+    front += [f"base_model: {base}"] if is_hub_id(base) else []
+    name = run.get("name", merged.checkpoint.tag)
     facts = {
-        "Checkpoint": checkpoint.tag,
-        "Trained from": Path(base).name if Path(base).exists() else base,
-        "Recipe": run.get("recipe"),
-        "Data": Path(data).name if data else None,
+        "Checkpoint": merged.checkpoint.tag,
+        "Trained from": base if is_hub_id(base) else Path(base).name,
+        "Recipe": Path(run["recipe"]).name if "recipe" in run else None,
+        "Data": _public(run.get("config", {}).get("openrlhf", {}).get("data.prompt_dataset")),
         "Weights": str(dtype).removeprefix("torch."),
         "Seed": run.get("seed"),
         "Commit": run.get("git_commit"),
@@ -212,14 +206,14 @@ def model_card(checkpoint: Checkpoint, base: str, dtype: torch.dtype) -> str:
     }
     lines = [*front, "---", "", f"# {name}", ""]
     lines += [f"- {title}: {value}" for title, value in facts.items() if value not in (None, "")]
-    if checkpoint.run:
-        lines += _metrics_section(checkpoint) + _options_section(run)
+    if merged.run:
+        lines += _metrics_section(merged.run, merged.checkpoint) + _options_section(run)
     return "\n".join(lines) + "\n"
 
 
-def _metrics_section(checkpoint: Checkpoint) -> list[str]:
-    assert checkpoint.run is not None
-    upto = [line for line in checkpoint.run.metrics() if checkpoint.step is None or line["step"] <= checkpoint.step]
+def _metrics_section(run: RunFolder, checkpoint: Checkpoint) -> list[str]:
+    has_step = any(map(str.isdigit, checkpoint.tag))  # DeepSpeed takes any tag
+    upto = [line for line in run.metrics() if not has_step or line["step"] <= checkpoint.step]
     lines = []
     for kind, title in (("eval", "Evaluation"), ("train", "Training")):
         last = next((line for line in reversed(upto) if line["kind"] == kind), None)
@@ -232,17 +226,20 @@ def _metrics_section(checkpoint: Checkpoint) -> list[str]:
 
 
 def _options_section(run: dict[str, Any]) -> list[str]:
-    # A card is public: of local paths only the last part.
-    sections = {
-        section: {name: Path(value).name if _is_path(value) else value for name, value in options.items()}
-        for section, options in run["config"].items()
-        if section != "run"
-    }
+    sections = {section: _public(options) for section, options in run["config"].items() if section != "run"}
     return ["", "## Options", "", "```json", json.dumps(sections, indent=2), "```"]
 
 
-def _is_path(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith("/")
+def _public(value: Any) -> Any:
+    """An option as a card shows it, which is public: of local paths, also of several, only the last part."""
+    if isinstance(value, dict):
+        return {name: _public(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_public(inner) for inner in value]
+    if not isinstance(value, str):
+        return value
+    # A single part such as `/no_think` in a template names no folder.
+    return re.sub(r"(?:^|(?<=,))(\s*)/[^,]*/(?=[^,/])", r"\1", value)
 
 
 def push_command(folder: Path, repository: str, public: bool) -> int:
@@ -274,10 +271,11 @@ def merge_command(
     def work(console: Console) -> None:
         if dtype not in _DTYPES:
             raise MergeError(f"--dtype: got {dtype}, expected {', '.join(_DTYPES)}")
-        checkpoint = merge(path, output, base, _DTYPES[dtype])
-        console.print(f"{checkpoint.tag} of {checkpoint.folder} merged into {output} ({dtype})")
+        merged = merge(path, output, base, _DTYPES[dtype])
+        checkpoint = merged.checkpoint
+        console.print(f"{checkpoint.tag} of {checkpoint.path.parent} merged into {output} ({dtype})")
         if check:
-            difference = verify(checkpoint, output, base)
+            difference = verify(merged, output, base)
             console.print(f"Loaded again: log-probabilities differ by {difference:.2g} nats at most")
         if repository:
             _push(console, output, repository, public)

@@ -69,8 +69,8 @@ def test_the_policy_was_trained_so_that_the_comparison_means_something(run, merg
 
 
 def test_verification_passes_the_folder_and_catches_changed_weights(run, merged, tmp_path):
-    checkpoint = find_checkpoint(run.path)
-    assert verify(checkpoint, merged) <= 1e-3
+    found = find_checkpoint(run.path)
+    assert verify(found, merged) <= 1e-3
     changed = tmp_path / "changed"
     shutil.copytree(merged, changed)
     model = AutoModelForCausalLM.from_pretrained(changed)
@@ -78,7 +78,7 @@ def test_verification_passes_the_folder_and_catches_changed_weights(run, merged,
         model.get_input_embeddings().weight.mul_(1.5)
     model.save_pretrained(changed)
     with pytest.raises(MergeError, match=r"differ by .* nats .* do not use it"):
-        verify(checkpoint, changed)
+        verify(found, changed)
 
 
 def test_the_folder_is_complete(run, merged):
@@ -92,7 +92,7 @@ def test_the_folder_is_complete(run, merged):
 def test_the_model_card_says_recipe_data_metrics_and_options(run, merged):
     card = (merged / "README.md").read_text(encoding="utf-8")
     assert "- Checkpoint: global_step1" in card
-    assert "recipes/cpu_grpo" in card and "- Data: train.jsonl" in card
+    assert "- Recipe: cpu_grpo\n" in card and "- Data: train.jsonl" in card
     accuracy = next(line["rollout/accuracy"] for line in run.metrics() if line["kind"] == "train")
     assert f"| rollout/accuracy | {accuracy:.4g} |" in card
     options = json.loads(card.partition("```json\n")[2].partition("```")[0])
