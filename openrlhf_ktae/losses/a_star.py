@@ -6,7 +6,6 @@ the reference model (`openrlhf-ktae data values`).
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from pydantic import Field, field_validator
 
 from openrlhf_ktae.config import Options
 from openrlhf_ktae.losses.loss import LossInputs, LossResult, PolicyLoss
+from openrlhf_ktae.table_files import SUFFIXES, local_files, read_columns
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,21 +52,21 @@ def optimal_value(rewards: Sequence[float], beta1: float) -> float:
 
 
 def read_values(path: Path, input_key: str, beta1: float) -> dict[str, float]:
-    """V* by prompt. A prompt that stands there twice counts once, with the rewards of both lines.
+    """V* by prompt. A prompt that stands there twice counts once, with the rewards of both rows.
 
     Raises:
-        ValueError: no such file, or a line without rewards.
+        ValueError: no such file, or a row without rewards.
     """
     rewards: dict[str, list[float]] = {}
-    for number, row in _rows(path):
+    for number, row in _rows(path, input_key):
         found = row.get(REWARDS_COLUMN)
         numbers = found if isinstance(found, list) else []
         if not numbers or not all(isinstance(r, int | float) and math.isfinite(r) for r in numbers):
             raise ValueError(
-                f"a_star.values: {path} line {number}: {REWARDS_COLUMN} is {found!r}, expected a list of numbers; make "
+                f"a_star.values: {path}, row {number}: {REWARDS_COLUMN} is {found!r}, expected a list of numbers; make "
                 "the file with `openrlhf-ktae data values` and name it, or name it as data.prompt_dataset"
             )
-        rewards.setdefault(str(row.get(input_key)), []).extend(map(float, numbers))
+        rewards.setdefault(str(row[input_key]), []).extend(map(float, numbers))
     return {prompt: optimal_value(numbers, beta1) for prompt, numbers in rewards.items()}
 
 
@@ -117,13 +117,14 @@ class Loss(PolicyLoss):
                     "as it is"
                 )
         values = _values(options, args)
-        for path in _local_files(args.data.prompt_dataset):
-            missing = [row for row in _rows(path) if str(row[1].get(args.data.input_key)) not in values]
+        for path in _prompt_files(args.data.prompt_dataset):
+            prompts = [(number, str(row[args.data.input_key])) for number, row in _rows(path, args.data.input_key)]
+            missing = [(number, prompt) for number, prompt in prompts if prompt not in values]
             if missing:
-                number, row = missing[0]
+                number, prompt = missing[0]
                 raise ValueError(
-                    f"a_star.values: no value for {len(missing)} prompts of {path}, the first in line {number}: "
-                    f"{str(row.get(args.data.input_key))[:_SHOWN]!r}; make them with `openrlhf-ktae data values {path}`"
+                    f"a_star.values: no value for {len(missing)} prompts of {path}, the first in row {number}: "
+                    f"{prompt[:_SHOWN]!r}; make them with `openrlhf-ktae data values {path}`"
                 )
 
     def prepare(self, args: Any) -> None:
@@ -153,11 +154,11 @@ class Loss(PolicyLoss):
 
 
 def _values(options: AStarOptions, args: Any) -> dict[str, float]:
-    paths = [Path(options.values)] if options.values else _local_files(args.data.prompt_dataset)
+    paths = [Path(options.values)] if options.values else _prompt_files(args.data.prompt_dataset)
     if not paths:
         raise ValueError(
-            f"a_star.values: not set, and {args.data.prompt_dataset} is no local .jsonl file; make one with "
-            "`openrlhf-ktae data values`"
+            f"a_star.values: not set, and {args.data.prompt_dataset} is no local file ({', '.join(SUFFIXES)}); make "
+            "one with `openrlhf-ktae data values`"
         )
     values: dict[str, float] = {}
     for path in paths:
@@ -165,20 +166,13 @@ def _values(options: AStarOptions, args: Any) -> dict[str, float]:
     return values
 
 
-def _local_files(datasets: str | None) -> list[Path]:
-    names = [name.strip() for name in (datasets or "").split(",")]
-    return [Path(name) for name in names if name.endswith(".jsonl")]
+def _prompt_files(datasets: str | None) -> list[Path]:
+    return [path for path in local_files(datasets) if path.suffix in SUFFIXES]
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _rows(path: Path, input_key: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of a file with their numbers."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise ValueError(f"a_star.values: {path} cannot be read: {error.strerror}; see `openrlhf-ktae data`") from None
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            yield number, json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"a_star.values: {path} line {number} is not JSON: {error}") from None
+        yield from enumerate(read_columns(path, {input_key: "data.input_key"}), start=1)
+    except ValueError as error:
+        raise ValueError(f"a_star.values: {error}; see `openrlhf-ktae data values`") from None

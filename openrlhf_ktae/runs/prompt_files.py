@@ -1,23 +1,12 @@
 """The prompt sets of a run: local files have the columns and answers that the run needs, before anything starts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from openrlhf_ktae.reward.rollouts import check_labels
-from openrlhf_ktae.table_files import SUFFIXES, read_rows
-
-_OPENRLHF_READS = (*SUFFIXES, ".arrow")
-_SHOWN_ROWS = 5
-
-
-def local_files(datasets: str) -> Iterator[Path]:
-    """The local files and folders of a comma-separated dataset option; hub names are left to OpenRLHF."""
-    for name in datasets.split(","):
-        path = Path(name.strip().split("@")[0])
-        if path.suffix in _OPENRLHF_READS or path.is_dir() or path.is_absolute() or name.strip().startswith("."):
-            yield path
+from openrlhf_ktae.table_files import SUFFIXES, local_files, read_columns
 
 
 def check_prompt_files(
@@ -33,40 +22,33 @@ def check_prompt_files(
     if not datasets:
         raise ValueError(f"{option}: not set; name a prompt set (see `openrlhf-ktae data --help`)")
     first: dict[str, Any] | None = None
+    keys = {"data.input_key": args.data.input_key, "data.label_key": args.data.label_key}
+    columns = {column: key_option for key_option, column in keys.items() if column}
     for path in local_files(datasets):
         if not path.exists():
             raise ValueError(f"{option}: {path} does not exist (looked in {Path.cwd()}); see `openrlhf-ktae data`")
         if path.suffix not in SUFFIXES:
             continue
         try:
-            rows = read_rows(path)
-            _check_rows(path, rows, args, decode_label)
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{option}: {path} is not UTF-8: {error}") from None
+            rows = read_prompts(path, columns, args.data.label_key, decode_label)
         except ValueError as error:
             raise ValueError(f"{option}: {error}") from None
         first = first or rows[0]
     return first
 
 
-def _check_rows(
-    path: Path, rows: list[dict[str, Any]], args: SimpleNamespace, decode_label: Callable[[Any], Any] | None
-) -> None:
-    if not rows:
-        raise ValueError(f"{path} is empty")
-    for key_option in ("input_key", "label_key"):
-        key = getattr(args.data, key_option)
-        if not key:
-            continue
-        lacking = [number for number, row in enumerate(rows, start=1) if row.get(key) is None]
-        if lacking and not any(key in row for row in rows):
-            columns = ", ".join(sorted(rows[0]))
-            raise ValueError(f"data.{key_option}: {key!r} is no column of {path} (columns: {columns})")
-        if lacking:
-            shown = ", ".join(map(str, lacking[:_SHOWN_ROWS])) + (", ..." if len(lacking) > _SHOWN_ROWS else "")
-            raise ValueError(f"{path}: {len(lacking)} of {len(rows)} rows without {key!r} (rows {shown})")
-    if args.data.label_key and decode_label:
+def read_prompts(
+    path: Path, columns: Mapping[str, str], label_key: str | None, decode_label: Callable[[Any], Any] | None
+) -> list[dict[str, Any]]:
+    """The rows of a prompt file that has ``columns`` (`read_columns`), with labels that ``decode_label`` reads.
+
+    Raises:
+        ValueError: naming the file and the row.
+    """
+    rows = read_columns(path, columns)
+    if label_key and decode_label:
         try:
-            check_labels([row[args.data.label_key] for row in rows], decode_label)
+            check_labels([row[label_key] for row in rows], decode_label)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
+    return rows

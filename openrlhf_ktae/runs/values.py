@@ -1,7 +1,6 @@
 """``openrlhf-ktae data values``: what samples of the reference model are worth, for A*-PO's V* (`losses/a_star.py`)."""
 
 import hashlib
-import json
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -16,8 +15,9 @@ from openrlhf_ktae.config import RewardConfig
 from openrlhf_ktae.generation import Backend, BackendError, Completion, EngineOptions, Request, Sampling
 from openrlhf_ktae.plugins import section_of
 from openrlhf_ktae.recipe import parse_assignment
-from openrlhf_ktae.reward.rollouts import check_labels, rewards_of
+from openrlhf_ktae.reward.rollouts import rewards_of
 from openrlhf_ktae.runs.prepare import make_assets
+from openrlhf_ktae.runs.prompt_files import read_prompts
 from openrlhf_ktae.runs.sample_log import Graded, SampleLog
 from openrlhf_ktae.runs.terminal import Counting, say, say_error
 from openrlhf_ktae.tasks.prompt_set import PromptRow, write_prompts
@@ -78,7 +78,11 @@ def make_values(options: ValuesOptions, backend: Callable[[EngineOptions], Backe
         and Path(task.options.directory).resolve() in options.prompts.resolve().parents
     ):
         make_assets(task, options.task)
-    rows = read_prompts(options.prompts, task)
+    if not options.prompts.is_file():
+        raise ValueError(
+            f"prompts: {options.prompts} does not exist; name a prompt set that `openrlhf-ktae data` wrote"
+        )
+    rows = read_prompts(options.prompts, {"input": "prompts", "label": "prompts"}, "label", task.decode_label)
     with SampleLog(options.output.with_name(f"{options.output.name}.samples"), _identity(options, task)) as log:
         left = [(row, s) for row in range(len(rows)) for s in range(options.samples) if (row, s) not in log.done]
         if left:
@@ -118,33 +122,6 @@ def task_of(options: ValuesOptions) -> BaseTask:
     except ValidationError as error:
         wrong = error.errors(include_url=False)[0]
         raise ValueError(f"--set: {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from None
-
-
-def read_prompts(path: Path, task: BaseTask) -> list[PromptRow]:
-    """The rows of a prompt set, each with a prompt and a label that the task can read.
-
-    Raises:
-        ValueError: no such file, a line that is not JSON, a missing column or an unusable label.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}; name a prompt set that `openrlhf-ktae data` wrote") from None
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path} line {number} is not JSON: {error}") from None
-        for column in ("input", "label"):
-            if column not in rows[-1]:
-                raise ValueError(f"{path} line {number}: no column {column!r}, found {', '.join(sorted(rows[-1]))}")
-    if not rows:
-        raise ValueError(f"{path} is empty")
-    check_labels([row["label"] for row in rows], task.decode_label)
-    return rows
 
 
 def _identity(options: ValuesOptions, task: BaseTask) -> dict[str, Any]:

@@ -4,6 +4,8 @@ import json
 from types import SimpleNamespace
 
 import a_star_reference
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from openrlhf_parts import Experience, arguments
@@ -136,6 +138,25 @@ def test_values_come_from_the_prompt_set_itself_unless_a_file_is_named(tmp_path)
     assert loss.values == {"a": 1}
 
 
+@pytest.mark.parametrize("suffix", [".json", ".parquet"])
+def test_values_and_prompts_may_stand_in_any_file_that_holds_lists(tmp_path, suffix):
+    rows = [{"input": prompt, "label": "1", "rewards": rewards} for prompt, rewards in (("a", [0, 1]), ("b", [1, 1]))]
+    path = tmp_path / f"prompts{suffix}"
+    path.write_text(json.dumps(rows)) if suffix == ".json" else pq.write_table(pa.Table.from_pylist(rows), path)
+    loss = Loss(AStarOptions())
+    Loss.check(loss.options, run(f"owner/name, {path}@train"))
+    loss.prepare(run(path))
+    assert loss.values == {"a": pytest.approx(optimal_value([0, 1], 0.5)), "b": 1}
+    with pytest.raises(ValueError, match=rf"no value for 1 prompts of .*{suffix}, the first in row 2: 'b'"):
+        Loss.check(AStarOptions(values=str(prompt_set(tmp_path / "values.jsonl", [("a", [1])]))), run(path))
+
+
+def test_values_of_other_columns_are_refused(tmp_path):
+    path = prompt_set(tmp_path / "p.jsonl", [("a", [1])])
+    with pytest.raises(ValueError, match=r"a_star\.values: data\.input_key: 'question' is no column of .*p\.jsonl"):
+        Loss.check(AStarOptions(), run(path, data__input_key="question"))
+
+
 def test_a_run_that_makes_sense_is_accepted(tmp_path):
     Loss.check(AStarOptions(), run(prompt_set(tmp_path / "p.jsonl", [("a", [0, 1])])))
 
@@ -152,7 +173,8 @@ def test_a_run_that_makes_sense_is_accepted(tmp_path):
         ({"reward__stop_properly_penalty_coef": 0.5}, r"reward\.stop_properly_penalty_coef: got 0\.5"),
         ({"rollout__temperature": 0.7}, r"rollout\.temperature: got 0\.7, expected 1"),
         ({"rollout__top_p": 0.9}, r"rollout\.top_p: got 0\.9, expected 1"),
-        ({"data__prompt_dataset": "owner/name"}, r"a_star\.values: not set, and owner/name is no local \.jsonl file"),
+        ({"data__prompt_dataset": "owner/name"},
+         r"a_star\.values: not set, and owner/name is no local file \(\.jsonl, .*parquet\)"),
         ({"data__prompt_dataset": "gone.jsonl"}, r"a_star\.values: gone\.jsonl cannot be read: No such file"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -166,14 +188,14 @@ def test_runs_that_make_no_sense_are_refused(tmp_path, changes, said):
 @pytest.mark.parametrize("rewards", [None, [], "1", ["1"], [float("nan")]])
 def test_a_prompt_without_rewards_is_refused_before_training(tmp_path, rewards):
     path = prompt_set(tmp_path / "p.jsonl", [("a", [1]), ("b", rewards)])
-    with pytest.raises(ValueError, match=r"p\.jsonl line 2: rewards is .* expected a list of numbers"):
+    with pytest.raises(ValueError, match=r"p\.jsonl, row 2: rewards is .* expected a list of numbers"):
         Loss.check(AStarOptions(), run(path))
 
 
 def test_prompts_without_a_value_are_refused_before_training_and_in_it(tmp_path):
     values = prompt_set(tmp_path / "values.jsonl", [("a", [1])])
     prompts = prompt_set(tmp_path / "p.jsonl", [("a", None), ("b", None), ("c", None)])
-    with pytest.raises(ValueError, match=r"no value for 2 prompts of .*p\.jsonl, the first in line 2: 'b'"):
+    with pytest.raises(ValueError, match=r"no value for 2 prompts of .*p\.jsonl, the first in row 2: 'b'"):
         Loss.check(AStarOptions(values=str(values)), run(prompts))
     with pytest.raises(ValueError, match="no value for the prompt 'prompt 1'"):
         loss_of(tmp_path, [[1.0]]).loss(inputs(rows=2))
@@ -181,7 +203,7 @@ def test_prompts_without_a_value_are_refused_before_training_and_in_it(tmp_path)
 
 def test_a_values_file_that_is_not_json_lines_is_refused(tmp_path):
     (tmp_path / "p.jsonl").write_text("x\n")
-    with pytest.raises(ValueError, match=r"p\.jsonl line 1 is not JSON"):
+    with pytest.raises(ValueError, match=r"a_star\.values: .*p\.jsonl, line 1: not JSON"):
         Loss.check(AStarOptions(), run(tmp_path / "p.jsonl"))
 
 

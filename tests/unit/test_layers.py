@@ -28,7 +28,7 @@ ALLOWED = {
     "plugins": {"config", "openrlhf_options"},
     "recipe": {"config", "openrlhf_options", "plugins", "advantage", "losses", "tasks"},
     "advantage": {"config", "plugins", "advantage"},
-    "losses": {"config", "plugins", "losses"},
+    "losses": {"config", "plugins", "table_files", "losses"},
     "adapters": {"advantage"},
     "reward": {"config", "reward"},
     "tasks": {"config", "files", "table_files", "plugins", "reward", "tasks"},

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from openrlhf_ktae.runs.prompt_files import check_prompt_files
-from openrlhf_ktae.table_files import read_rows
+from openrlhf_ktae.table_files import local_files, read_rows
 
 ARGS = SimpleNamespace(data=SimpleNamespace(input_key="input", label_key="label"))
 GOOD = [{"input": "1+1=", "label": "2"}, {"input": "1+2=", "label": "025"}]
@@ -71,6 +71,23 @@ def test_a_damaged_file_is_named_with_its_line(tmp_path, name, content, message)
     (tmp_path / name).write_text(content)
     with pytest.raises(ValueError, match=message):
         read_rows(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_a_file_that_is_not_there_is_named(tmp_path, suffix):
+    with pytest.raises(ValueError, match=rf"gone{suffix} cannot be read: No such file or directory"):
+        read_rows(tmp_path / f"gone{suffix}")
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_a_file_of_another_encoding_is_named(tmp_path, suffix):
+    (tmp_path / f"latin{suffix}").write_bytes('{"input": "café"}\n'.encode("latin-1"))
+    with pytest.raises(ValueError, match=rf"latin{suffix} is not UTF-8"):
+        read_rows(tmp_path / f"latin{suffix}")
+
+
+def test_nothing_is_no_prompt_set():
+    assert list(local_files("")) == list(local_files("owner/name, ")) == []
 
 
 def test_a_cell_of_a_csv_file_may_hold_any_line_end(tmp_path):

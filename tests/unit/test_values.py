@@ -171,10 +171,10 @@ def test_options_that_cannot_be_used_are_refused(options, change, said):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "No such file or directory; name a prompt set"),
+        (None, "prompts.jsonl does not exist; name a prompt set"),
         ("", "is empty"),
-        ("x\n", "line 1 is not JSON"),
-        ('{"input": "1="}\n', "line 1: no column 'label', found input"),
+        ("x\n", "line 1: not JSON"),
+        ('{"input": "1="}\n', "'label' is no column of"),
         ('{"input": "1=", "label": ""}\n', "1 of 1 labels unusable: row 1"),
     ],
 )
@@ -182,6 +182,13 @@ def test_prompt_sets_that_cannot_be_used_are_refused_by_the_command(options, cap
     options.prompts.unlink() if text is None else options.prompts.write_text(text)
     assert values_command(options) == 2
     assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_prompts_may_stand_in_any_file_of_rows(options):
+    prompts = options.prompts.with_suffix(".json")
+    prompts.write_text(json.dumps([json.loads(line) for line in options.prompts.read_text().splitlines()]))
+    run(replace(options, prompts=prompts))
+    assert [row["input"] for row in written(options)] == list(PROMPTS)
 
 
 def test_data_without_a_command_is_what_it_was(options, tmp_path):
