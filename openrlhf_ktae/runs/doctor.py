@@ -21,7 +21,7 @@ from openrlhf_ktae.runs.batch_sizes import BatchPlan, batch_plan
 from openrlhf_ktae.runs.finding import Finding
 from openrlhf_ktae.runs.gpus import gpus_here
 from openrlhf_ktae.runs.preflight import check_combinations
-from openrlhf_ktae.runs.recipe_inputs import made_later, missing_model, prompt_sets
+from openrlhf_ktae.runs.recipe_inputs import made_later, missing_models, prompt_sets
 from openrlhf_ktae.runs.toolchain import toolchain
 
 _PACKAGES = ("torch", "openrlhf", "ray", "vllm", "deepspeed", "transformers", "flash-attn", "numba")
@@ -163,8 +163,8 @@ def recipe_findings(config: RunConfig) -> list[Finding]:
     ]
     if all(finding.verdict != "wrong" for finding in findings[2:]):  # some methods read the prompts
         check_combinations(config, args)
-    if missing := missing_model(args.actor.model_name_or_path, later):
-        return [*findings, missing]
+    if missing := list(missing_models(args, later)):
+        return [*findings, *missing]
     return findings + (_memory(config, args, plan) if config.run.device == "gpu" else [])
 
 

@@ -46,7 +46,7 @@ def preflight(config: RunConfig, run_dir: Path) -> SimpleNamespace:
             "ds.ring_attn_size: ring attention needs flash-attn, which is not installed; leave it at 1, or install "
             "flash-attn (bash scripts/setup.sh --gpu --flash-attn)"
         )
-    for option, name in _loaded_models(args).items():
+    for option, name in loaded_models(args).items():
         check_model(option, name)
         if not config.run.trust_remote_code:
             check_model_code(option, name)
@@ -175,7 +175,7 @@ def needs_scores(config: RunConfig) -> str | None:
     return next((section_of(source) for method, source in methods if "scores" in method.needs), None)
 
 
-def _loaded_models(args: SimpleNamespace) -> dict[str, str]:
+def loaded_models(args: SimpleNamespace) -> dict[str, str]:
     """The models that OpenRLHF loads, by option; its reference model is the policy's."""
     models = {
         "actor.model_name_or_path": args.actor.model_name_or_path or "",

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from openrlhf_ktae.hub import is_hub_id
 from openrlhf_ktae.recipe import RunConfig
 from openrlhf_ktae.runs.finding import Finding
-from openrlhf_ktae.runs.preflight import PreflightError, check_model, uses_our_verifier
+from openrlhf_ktae.runs.preflight import PreflightError, check_model, loaded_models, uses_our_verifier
 from openrlhf_ktae.runs.prompt_files import check_prompt_files, local_files
 from openrlhf_ktae.tasks.task import MadeOptions
 
@@ -23,15 +23,16 @@ def made_later(config: RunConfig) -> frozenset[Path]:
     return frozenset(Path(task.options.directory, name).resolve() for name in names)
 
 
-def missing_model(name: str, later: frozenset[Path]) -> Finding | None:
-    """Why the model cannot be read here; None if it can. A model of the Hub may still be downloaded, a folder not."""
-    if Path(name).resolve() in later:
-        return Finding("model", f"{name}: {_MADE_LATER}", "note")
-    try:
-        check_model("actor.model_name_or_path", name)
-    except PreflightError as error:
-        return Finding("model", str(error), "note" if is_hub_id(name) else "wrong")
-    return None
+def missing_models(args: SimpleNamespace, later: frozenset[Path]) -> Iterator[Finding]:
+    """Models that cannot be read here, and why. One of the Hub may still be downloaded, a folder not."""
+    for option, name in loaded_models(args).items():
+        if Path(name).resolve() in later:
+            yield Finding("model", f"{name}: {_MADE_LATER}", "note")
+            continue
+        try:
+            check_model(option, name)
+        except PreflightError as error:
+            yield Finding("model", str(error), "note" if is_hub_id(name) else "wrong")
 
 
 def prompt_sets(config: RunConfig, args: SimpleNamespace, later: frozenset[Path]) -> list[Finding]:

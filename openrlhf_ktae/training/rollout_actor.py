@@ -84,7 +84,8 @@ def engine_arguments(options: TrainingOptions, given: dict[str, Any]) -> dict[st
         return cpu.ENGINE | chosen
     names = ("model", "gpu_memory_utilization", "max_model_len", "tensor_parallel_size")
     if not chosen:
-        of_model = responses_of_engine(*(given[name] for name in names), options.run.trust_remote_code)
+        model, share, length, gpus = (given[name] for name in names)
+        of_model = responses_of_engine(model, share, length, gpus, options.run.trust_remote_code)
         chosen = {"max_num_seqs": of_model}
     # Statistics that nobody reads, once per token.
     return {"disable_log_stats": True, "max_num_batched_tokens": engine.max_num_batched_tokens, **chosen}

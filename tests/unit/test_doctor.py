@@ -119,6 +119,9 @@ def test_a_model_of_the_hub_may_be_missing_and_a_folder_may_not(found, tmp_path)
     assert of_hub.verdict == "note" and "not in the hub's cache here" in of_hub.found
     assert folder.verdict == "wrong" and "none is no model folder" in folder.found
     assert found("actor.model_name_or_path=runs/my/model")["model"].verdict == "wrong"
+    judge = ["reward.remote_url=null", f"reward.model_name_or_path={tmp_path}/judge", "eval.dataset=null"]
+    of_rewards = found(*judge)["model"]
+    assert of_rewards.verdict == "wrong" and "reward.model_name_or_path" in of_rewards.found
 
 
 def test_what_a_task_makes_by_itself_is_not_missing(tmp_path):
