@@ -1,6 +1,5 @@
 """``run``: generate, grade as responses come, keep everything, go on where an earlier run stopped."""
 
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,7 +12,16 @@ from eval.results import summarise
 from eval.saved_outputs import Sample
 from eval.store import Store
 from eval.suite import Task, load_tasks
-from openrlhf_ktae.generation import Backend, BackendError, Completion, EngineOptions, Key, Request, Sampling
+from openrlhf_ktae.generation import (
+    Backend,
+    BackendError,
+    Completion,
+    EngineOptions,
+    Key,
+    Request,
+    Sampling,
+    sample_seed,
+)
 from openrlhf_ktae.tasks.math.benchmarks import Problem
 
 
@@ -97,9 +105,8 @@ def make_jobs(tasks: Sequence[Task], options: RunOptions, tokenizer: Any) -> lis
                 )
             for sample in range(options.n):
                 key = (task.name, problem.index, sample)
-                request = Request(
-                    key, prompt, token_ids, min(options.max_tokens, room), _seed(options.seed, key), task.template.stop
-                )
+                longest, seed = min(options.max_tokens, room), sample_seed(options.seed, *key)
+                request = Request(key, prompt, token_ids, longest, seed, task.template.stop)
                 jobs.append(Job(request, problem))
     return jobs
 
@@ -157,11 +164,6 @@ def _sample(job: Job, completion: Completion) -> Sample:
         completion.finish_reason,
         problem.difficulty,
     )
-
-
-def _seed(seed: int, key: Key) -> int:
-    """A seed of its own for every sample, so that a resumed run draws what an uninterrupted one would."""
-    return zlib.crc32(f"{seed}/{'/'.join(map(str, key))}".encode())
 
 
 def _tokenizer(options: RunOptions, tasks: Sequence[Task], warn: Callable[[str], None]) -> Any:

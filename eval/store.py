@@ -3,15 +3,13 @@
 An evaluation that is killed at any moment goes on where it stopped: a record counts once its whole line is in the file.
 """
 
-import fcntl
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from eval.records import ENCODING, Record, read_records, to_line
-from openrlhf_ktae.files import write_json
+from openrlhf_ktae.files import open_lines, write_json
 
 SETTINGS, OUTPUTS, RESULTS = "settings.json", "outputs.jsonl", "results.json"
 
@@ -34,15 +32,10 @@ class Store:
         self.records: list[Record] = []
 
     def __enter__(self) -> "Store":
-        self.folder.mkdir(parents=True, exist_ok=True)
-        outputs = self.folder / OUTPUTS
-        file = outputs.open("ab")
+        file = open_lines(self.folder / OUTPUTS)
         try:
-            _lock(file, self.folder)
             _check_settings(self.folder, self._settings)
-            self.records = read_records(outputs)
-            data = outputs.read_bytes()
-            os.truncate(outputs, data.rfind(b"\n") + 1)
+            self.records = read_records(self.folder / OUTPUTS)
         except BaseException:
             file.close()
             raise
@@ -71,13 +64,6 @@ class Store:
     def write_results(self, results: Mapping[str, Any]) -> Path:
         """Writes results.json in one piece."""
         return write_json(self.folder / RESULTS, results)
-
-
-def _lock(file: IO[bytes], folder: Path) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ValueError(f"{folder}: another process is writing there; wait for it or name another --output") from None
 
 
 def _check_settings(folder: Path, settings: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def take_lock(path: Path) -> int | None:
 
     Where the file system knows no locks it keeps nobody away.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -55,3 +55,21 @@ def take_lock(path: Path) -> int | None:
         if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
     return descriptor
+
+
+def open_lines(path: Path) -> IO[bytes]:
+    """A file of lines, to read and to append to, that nobody else writes to until it is closed.
+
+    A last line that was cut off, as when its writer was killed, is taken out.
+
+    Raises:
+        ValueError: another process has it open.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = take_lock(path)
+    if descriptor is None:
+        raise ValueError(f"{path}: another process is writing there; wait for it or name another --output")
+    file = os.fdopen(descriptor, "r+b")
+    file.truncate(file.read().rfind(b"\n") + 1)
+    file.seek(0)
+    return file

@@ -42,6 +42,16 @@ class Plugin:
         """
 
 
+def refuse_length_penalties(args: Any, name: str) -> None:
+    """OpenRLHF takes length penalties off the rollouts' rewards, and not off those that values were made of."""
+    for option in ("overlong_buffer_len", "stop_properly_penalty_coef"):
+        if getattr(args.reward, option, None) is not None:
+            raise ValueError(
+                f"reward.{option}: {getattr(args.reward, option):g}, a penalty that the values of {name} would lack; "
+                "leave it out, or let the reward function give it"
+            )
+
+
 @dataclass(frozen=True)
 class Kind:
     """What is loaded: the option that names it, where ours are, and what a file has to hold."""

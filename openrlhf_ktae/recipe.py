@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from openrlhf_ktae.advantage.term import TERM
+from openrlhf_ktae.advantage.term import TERM, sampling_of
 from openrlhf_ktae.advantage.terms import TERMS
 from openrlhf_ktae.config import (
     AdvantageOptions,
@@ -105,6 +105,10 @@ class RunConfig:
         """The task of the run, with its options and the grader's."""
         made = TASK.load(self.task)
         return made(self.sections.get(section_of(self.task)) or made.Options(), self.grader)
+
+    def sampling(self) -> tuple[str, str]:
+        """How the rollouts of a prompt are sampled, and which option says so (`sampling_of`)."""
+        return sampling_of(self.terms, self.task, self.make_task().sampling)
 
     @property
     def name(self) -> str:

@@ -6,12 +6,12 @@ A term is one file with a class ``Term(AdvantageTerm)``; docs/methods.md shows h
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from openrlhf_ktae.advantage.terms import TERMS
-from openrlhf_ktae.plugins import Kind, Plugin
+from openrlhf_ktae.plugins import Kind, Plugin, section_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -139,14 +139,27 @@ def refuse_kl_in_the_reward(args: Any, name: str) -> None:
         )
 
 
-def refuse_length_penalties(args: Any, name: str) -> None:
-    """OpenRLHF takes length penalties off the rollouts' rewards, and not off those of which values are the mean."""
-    for option in ("overlong_buffer_len", "stop_properly_penalty_coef"):
-        if getattr(args.reward, option, None) is not None:
+def sampling_of(terms: Iterable[str], task: str, of_task: str) -> tuple[str, str]:
+    """How a run samples the rollouts of a prompt (empty: each by itself), and which option says so.
+
+    Args:
+        terms: the advantage terms.
+        task: the task.
+        of_task: how the task wants them sampled, whatever the terms.
+
+    Raises:
+        ValueError: two of them at once.
+    """
+    asked = [(TERM.load(term).sampling, section_of(term)) for term in terms if TERM.load(term).sampling]
+    if of_task:
+        asked.append((of_task, f"task.name={section_of(task)}"))
+    for sampling, name in asked[1:]:
+        if sampling != asked[0][0]:
             raise ValueError(
-                f"reward.{option}: {getattr(args.reward, option):g}, a penalty that the values of {name} would lack; "
-                "leave it out, or let the reward function give it"
+                f"advantage.terms: {asked[0][1]} samples {asked[0][0]} and {name} samples {sampling}; a run samples "
+                "its rollouts in one way: take one of them out"
             )
+    return asked[0] if asked else ("", "")
 
 
 def _checked(name: str, found: Any, batch: RolloutBatch, before: Tensor) -> Tensor:

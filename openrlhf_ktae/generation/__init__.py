@@ -1,5 +1,6 @@
 """Where responses come from: vLLM in this process, vLLM engines as Ray actors, or an OpenAI-compatible server."""
 
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,6 +21,11 @@ class Request:
     seed: int
     stop: tuple[str, ...]
     """Strings that end the response and stay in it."""
+
+
+def sample_seed(seed: int, *place: object) -> int:
+    """A seed of its own for every sample, so that a resumed command draws what an uninterrupted one would."""
+    return zlib.crc32("/".join(map(str, (seed, *place))).encode())
 
 
 @dataclass(frozen=True)

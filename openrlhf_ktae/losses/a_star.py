@@ -15,6 +15,7 @@ from pydantic import Field, field_validator
 
 from openrlhf_ktae.config import Options
 from openrlhf_ktae.losses.loss import LossInputs, LossResult, PolicyLoss
+from openrlhf_ktae.plugins import refuse_length_penalties
 from openrlhf_ktae.table_files import SUFFIXES, local_files, read_columns
 
 if TYPE_CHECKING:
@@ -104,12 +105,7 @@ class Loss(PolicyLoss):
                     f"data.{name}: got {value!r}, expected none: a_star finds a prompt's value by its text; write the "
                     "prompts with their template (`openrlhf-ktae data --template`)"
                 )
-        for name in ("overlong_buffer_len", "stop_properly_penalty_coef"):
-            if getattr(args.reward, name) is not None:
-                raise ValueError(
-                    f"reward.{name}: got {getattr(args.reward, name)}, expected none: the rewards behind V* were "
-                    "given without this penalty; put a penalty into the reward function instead"
-                )
+        refuse_length_penalties(args, "a_star")
         for name in ("temperature", "top_p"):
             if getattr(args.rollout, name) != 1:
                 raise ValueError(

@@ -19,10 +19,6 @@ class BatchPlan:
     """Rollouts a step: prompts x rollouts of each."""
     updates: int
     """Optimizer updates a step and epoch."""
-    policy_workers: int
-    """Policy workers that see different data (ring attention and tensor parallel groups count once)."""
-    accumulation: int | None
-    """Micro batches an update and worker; None where they are cut by tokens (train.dynamic_batch_enable)."""
     gpus: dict[str, int]
     """GPUs by role; roles that share GPUs stand together under one key."""
 
@@ -45,9 +41,8 @@ def batch_plan(args: SimpleNamespace, available_gpus: int | None = None) -> Batc
     workers, rollouts = _policy_workers(args), args.rollout.batch_size * args.rollout.n_samples_per_prompt
     _check_lengths(args)
     _check_updates(args, rollouts)
-    accumulation = _accumulation(args, rollouts, workers)
-    gpus = _gpus(args)
-    plan = BatchPlan(rollouts, rollouts // args.train.batch_size, workers, accumulation, gpus)
+    _check_workers(args, rollouts, workers)
+    plan = BatchPlan(rollouts, rollouts // args.train.batch_size, _gpus(args))
     if available_gpus is not None:
         check_gpu_count(plan, available_gpus)
     return plan
@@ -64,6 +59,7 @@ def check_gpu_count(plan: BatchPlan, available_gpus: int) -> None:
 
 
 def _policy_workers(args: SimpleNamespace) -> int:
+    """Those that see different data: ring attention and tensor parallel groups count once."""
     processes = args.actor.num_nodes * args.actor.num_gpus_per_node
     together = args.ds.ring_attn_size * args.ds.tensor_parallel_size
     if processes % together:
@@ -100,7 +96,7 @@ def _check_updates(args: SimpleNamespace, rollouts: int) -> None:
         )
 
 
-def _accumulation(args: SimpleNamespace, rollouts: int, workers: int) -> int | None:
+def _check_workers(args: SimpleNamespace, rollouts: int, workers: int) -> None:
     size, micro = args.train.batch_size, args.train.micro_batch_size
     made_of = f"actor.num_nodes {args.actor.num_nodes} x actor.num_gpus_per_node {args.actor.num_gpus_per_node}"
     if size % workers:
@@ -115,14 +111,11 @@ def _accumulation(args: SimpleNamespace, rollouts: int, workers: int) -> int | N
             f"batches: {rollouts} rollouts a step do not split evenly over {workers} policy workers ({made_of}) in "
             f"pieces of rollout.micro_batch_size {piece}: choose a divisor of {rollouts // workers}"
         )
-    if args.train.dynamic_batch_enable:
-        return None
-    if size % (micro * workers):
+    if size % (micro * workers) and not args.train.dynamic_batch_enable:
         raise BatchSizeError(
             f"batches: train.batch_size {size} is no multiple of train.micro_batch_size {micro} x {workers} policy "
             f"workers ({made_of}) = {micro * workers}; choose a divisor of {size // workers} for train.micro_batch_size"
         )
-    return size // (micro * workers)
 
 
 def _gpus(args: SimpleNamespace) -> dict[str, int]:

@@ -3,13 +3,13 @@
 A sample counts once its whole line is in the file.
 """
 
-import fcntl
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+
+from openrlhf_ktae.files import open_lines
 
 
 @dataclass(frozen=True)
@@ -40,20 +40,11 @@ class SampleLog:
         self.done: dict[tuple[int, int], Graded] = {}
 
     def __enter__(self) -> "SampleLog":
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = self._path.open("ab")
+        self._file = open_lines(self._path)
         try:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(f"{self._path}: another command is writing there; wait for it") from None
-            whole = self._path.read_bytes()
-            whole = whole[: whole.rfind(b"\n") + 1]
-            os.truncate(self._path, len(whole))  # a line that was cut off when the command was killed
-            self._file = file
-            self._read(whole.splitlines())
+            self._read(self._file.readlines())
         except BaseException:
-            file.close()
+            self._file.close()
             raise
         return self
 

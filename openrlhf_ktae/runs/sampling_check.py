@@ -14,31 +14,13 @@ ANSWER_MARKS = {"hash": ("#",), "tags": ("<answer>",), "boxed": (), "auto": ("#"
 """Texts that a response holds before its answer because the grader looks for them there (``grader.answer_style``)."""
 
 
-def sampling_of(config: RunConfig) -> tuple[str, str]:
-    """How a run samples the rollouts of a prompt (empty: each by itself), and which option says so.
-
-    Raises:
-        ValueError: two of them at once.
-    """
-    asked = [(TERM.load(term).sampling, section_of(term)) for term in config.terms if TERM.load(term).sampling]
-    if of_task := config.make_task().sampling:
-        asked.append((of_task, f"task.name={section_of(config.task)}"))
-    for sampling, name in asked[1:]:
-        if sampling != asked[0][0]:
-            raise ValueError(
-                f"advantage.terms: {asked[0][1]} samples {asked[0][0]} and {name} samples {sampling}; a run samples "
-                "its rollouts in one way: take one of them out"
-            )
-    return asked[0] if asked else ("", "")
-
-
 def check_sampling(config: RunConfig, args: SimpleNamespace) -> None:
     """Refuses what a way of sampling cannot work with. ``args``: OpenRLHF's options.
 
     Raises:
         ValueError: naming the option, what was found and the way out.
     """
-    sampling, name = sampling_of(config)
+    sampling, name = config.sampling()
     if not sampling:
         return
     if config.run.deterministic_sampling:
@@ -83,7 +65,7 @@ def check_end_tag(config: RunConfig, args: SimpleNamespace, row: Mapping[str, An
     Raises:
         ValueError: nothing makes the model write the end tag.
     """
-    if sampling_of(config)[0] != "answers":
+    if config.sampling()[0] != "answers":
         return
     prompt = str((row or {}).get(args.data.input_key, ""))
     end = config.sections["multi_answer"].end  # pyright: ignore[reportAttributeAccessIssue]

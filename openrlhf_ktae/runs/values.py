@@ -1,7 +1,6 @@
 """``openrlhf-ktae data values``: what samples of the reference model are worth, for A*-PO's V* (`losses/a_star.py`)."""
 
 import hashlib
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from openrlhf_ktae.config import RewardConfig
-from openrlhf_ktae.generation import Backend, BackendError, Completion, EngineOptions, Request, Sampling
+from openrlhf_ktae.generation import Backend, BackendError, Completion, EngineOptions, Request, Sampling, sample_seed
 from openrlhf_ktae.plugins import section_of
 from openrlhf_ktae.recipe import parse_assignment
 from openrlhf_ktae.reward.rollouts import rewards_of
@@ -168,10 +167,9 @@ def _sample(
     # As training does (openrlhf/utils/agent.py:227): prompts hold their template's special tokens as text.
     token_ids = [tuple(ids) for ids in tokenizer(prompts, add_special_tokens=False)["input_ids"]]
     requests = [
-        Request(
-            ("", row, sample), prompts[row], token_ids[row], options.max_tokens, _seed(options.seed, row, sample), ()
-        )
+        Request(("", row, sample), prompts[row], token_ids[row], options.max_tokens, seed, ())
         for row, sample in left
+        for seed in [sample_seed(options.seed, row, sample)]
     ]
 
     def grade(finished: list[Completion]) -> list[Graded]:
@@ -230,11 +228,6 @@ def _grade_beside(
         finally:
             for one in as_completed(grading):
                 keep(one.result())
-
-
-def _seed(seed: int, row: int, sample: int) -> int:
-    """A seed of its own for every sample, so that a resumed command draws what an uninterrupted one would."""
-    return zlib.crc32(f"{seed}/{row}/{sample}".encode())
 
 
 def _summary(found: Sequence[Sequence[Graded]], skip_unsolved: bool) -> str:

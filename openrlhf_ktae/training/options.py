@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from openrlhf_ktae.advantage.term import TERM, AdvantageTerm
+from openrlhf_ktae.advantage.term import TERM, AdvantageTerm, sampling_of
 from openrlhf_ktae.config import RewardConfig, RunOptions
 from openrlhf_ktae.losses.loss import LOSS, PolicyLoss
 from openrlhf_ktae.plugins import loaded, section_of
@@ -45,7 +45,5 @@ class TrainingOptions:
 
     def sampling(self) -> str:
         """How the rollouts of a prompt are sampled (`training/sampling`); empty: each by itself."""
-        asked = [term.sampling for term in self.terms().values() if term.sampling]
-        if "task" in self.sections and (of_task := self.task().sampling):
-            return of_task
-        return asked[0] if asked else ""
+        task = self.sections["task"]["name"]
+        return sampling_of(self.sections["advantage"]["terms"], task, self.task().sampling)[0]

@@ -91,7 +91,7 @@ def maker(args: SimpleNamespace, terms: tuple[str, ...] = ("ktae",), **sections)
 
 def training_options(terms: tuple[str, ...] = (), policy_loss: str = "openrlhf", **sections) -> TrainingOptions:
     """What a run's actors get."""
-    methods = {"advantage": {"terms": list(terms)}, "policy_loss": {"name": policy_loss}}
+    methods = {"advantage": {"terms": list(terms)}, "policy_loss": {"name": policy_loss}, "task": {"name": "math"}}
     return TrainingOptions("", RunOptions(), methods | sections)
 
 

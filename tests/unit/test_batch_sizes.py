@@ -35,9 +35,9 @@ def plan(flags=(), available=8, **changes):
     return batch_plan(parse(argv), available)
 
 
-def test_a_plan_counts_rollouts_updates_micro_batches_and_gpus():
+def test_a_plan_counts_rollouts_updates_and_gpus():
     result = plan()
-    assert (result.rollouts, result.updates, result.policy_workers, result.accumulation) == (256, 2, 2, 4)
+    assert (result.rollouts, result.updates) == (256, 2)
     assert result.gpus == {"policy": 2, "reference": 2, "vLLM": 4}
     assert result.gpus_total == 8
 
@@ -61,7 +61,9 @@ def test_a_critic_takes_gpus():
 
 
 def test_micro_batches_by_tokens_need_no_micro_batch_size():
-    assert plan(["train.dynamic_batch_enable"], train__micro_batch_size=7).accumulation is None
+    with pytest.raises(BatchSizeError, match=r"train\.micro_batch_size 7"):
+        plan(train__micro_batch_size=7)
+    assert plan(["train.dynamic_batch_enable"], train__micro_batch_size=7).updates == 2
 
 
 @pytest.mark.parametrize(

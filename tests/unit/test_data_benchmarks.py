@@ -47,9 +47,8 @@ def test_answer_cells_become_strings():
 
 def test_wrong_count_is_refused(tmp_path):
     folder = save_suite(tmp_path / "suite", aime=[{"problem": "1+1?", "answer": "2"}])
-    with pytest.raises(ValueError, match=r"'aime'.*1 problems, expected 30"):
+    with pytest.raises(ValueError, match=r"'aime'.*1 problems, expected 30.*a benchmark of your own \(docs/evaluation"):
         load_benchmarks(folder, tasks=["aime"])
-    assert load_benchmarks(folder, tasks=["aime"], check=False) == {"aime": [Problem("aime", 0, "1+1?", ("2",))]}
 
 
 def test_changed_content_is_refused(tmp_path):
@@ -72,13 +71,13 @@ def test_missing_answer_names_task_and_row(tmp_path):
     rows = [{"problem": "1+1?", "answer": "2"}, {"problem": "2+2?", "answer": ""}]
     folder = save_suite(tmp_path / "suite", math=rows)
     with pytest.raises(ValueError, match=r"'math', row 1: answer is ''"):
-        load_benchmarks(folder, tasks=["math"], check=False)
+        load_benchmarks(folder, tasks=["math"])
 
 
 def test_missing_column_task_and_folder_say_what_was_found(tmp_path):
     folder = save_suite(tmp_path / "suite", math=[{"question": "1+1?", "answer": "2"}])
     with pytest.raises(ValueError, match=r"no column 'problem', found question, answer"):
-        load_benchmarks(folder, tasks=["math"], check=False)
+        load_benchmarks(folder, tasks=["math"])
     with pytest.raises(ValueError, match=r"no task 'amc', found math"):
         load_benchmarks(folder, tasks=["amc"])
     with pytest.raises(ValueError, match=r"got 'gsm8k', expected some of aime"):

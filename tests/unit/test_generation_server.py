@@ -12,7 +12,7 @@ import eval_server
 import pytest
 import yaml
 
-from openrlhf_ktae.generation import BackendError, Request, Sampling
+from openrlhf_ktae.generation import BackendError, Request, Sampling, sample_seed
 from openrlhf_ktae.generation.server import ServerBackend
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +41,11 @@ def serve():
 
 def requests(count, stop=()):
     return [Request(("t", i, 0), f"prompt {i}", None, 10, i, stop) for i in range(count)]
+
+
+def test_seeds_stay_what_they_were_for_samples_that_are_on_disk():
+    # CRC-32 of "0/aime/3/1" and "7/3/1"
+    assert (sample_seed(0, "aime", 3, 1), sample_seed(7, 3, 1)) == (2891462240, 1218269053)
 
 
 @pytest.mark.parametrize(

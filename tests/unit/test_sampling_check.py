@@ -7,8 +7,9 @@ import pytest
 from openrlhf_ktae.openrlhf_options import check
 from openrlhf_ktae.recipe import resolve
 from openrlhf_ktae.runs.plan import plan_run
-from openrlhf_ktae.runs.sampling_check import check_end_tag, sampling_of
+from openrlhf_ktae.runs.sampling_check import check_end_tag
 from openrlhf_ktae.tasks.tiny_model import make_tokenizer
+from openrlhf_ktae.training.options import TrainingOptions
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -25,13 +26,15 @@ RECIPES = Path(__file__).parents[2] / "recipes"
     ],
 )
 def test_a_recipe_samples_as_its_term_or_its_task_says(recipe, sampling):
-    assert sampling_of(resolve(RECIPES / recipe))[0] == sampling
+    config = resolve(RECIPES / recipe)
+    sections = {section: options.model_dump(mode="json") for section, options in config.sections.items()}
+    assert config.sampling()[0] == TrainingOptions("", config.run, sections).sampling() == sampling
     plan_run(RECIPES / recipe, [], None)
 
 
 def test_a_task_with_a_tool_is_sampled_in_turns_whatever_the_terms():
     config = resolve(RECIPES / "cpu_calculator", ["advantage.terms=[ktae]"])
-    assert sampling_of(config) == ("turns", "task.name=calculator")
+    assert config.sampling() == ("turns", "task.name=calculator")
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_two_commands_do_not_write_the_same_samples(options):
 
     with (
         SampleLog(options.output.with_name("values.jsonl.samples"), {}),
-        pytest.raises(ValueError, match="another command"),
+        pytest.raises(ValueError, match="another process"),
     ):
         run(options)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from openrlhf_ktae.advantage.term import AdvantageTerm, TermResult
+from openrlhf_ktae.advantage.term import AdvantageTerm, TermResult, refuse_kl_in_the_reward
 from openrlhf_ktae.config import Options
 
 if TYPE_CHECKING:
@@ -46,11 +46,7 @@ class Term(AdvantageTerm):
                 f"algo.advantage.estimator: got {args.algo.advantage.estimator}; kalman_baseline takes the place of "
                 "group_norm's baseline and of no other: set group_norm"
             )
-        if args.algo.kl.init_coef > 0 and not args.algo.kl.use_loss:
-            raise ValueError(
-                "algo.kl.use_loss: false, so the KL penalty is part of the advantages that kalman_baseline replaces; "
-                "set algo.kl.use_loss=true"
-            )
+        refuse_kl_in_the_reward(args, "kalman_baseline")
 
     def apply(self, batch: RolloutBatch, advantages: Tensor) -> TermResult:
         """Filters the rewards of every group in sampling order."""

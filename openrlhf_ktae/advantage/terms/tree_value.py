@@ -11,9 +11,9 @@ from openrlhf_ktae.advantage.term import (
     AdvantageTerm,
     TermResult,
     refuse_kl_in_the_reward,
-    refuse_length_penalties,
 )
 from openrlhf_ktae.config import Options
+from openrlhf_ktae.plugins import refuse_length_penalties
 
 if TYPE_CHECKING:
     from torch import Tensor
