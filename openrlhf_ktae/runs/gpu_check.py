@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from openrlhf_ktae.files import write_json
-from openrlhf_ktae.run_folder import installed_versions, now
+from openrlhf_ktae.run_folder import PACKAGES, now
+from openrlhf_ktae.versions import installed_versions
 
 _LIMIT_SECONDS = 900
 _COLOURS = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
@@ -226,7 +227,7 @@ def gpu_check_command(device: str, output: Path, names: Sequence[str], findings:
         results.append(result)
         line = f"[{_COLOURS[result.verdict]}]{result.verdict:8}[/]{result.seconds:6.0f} s  {result.name}"
         console.print(line + (f": {escape(result.reason)}" if result.reason else ""), soft_wrap=True)
-        report = {"time": now(), "device": device, "versions": installed_versions(), "findings": findings}
+        report = {"time": now(), "device": device, "versions": installed_versions(PACKAGES), "findings": findings}
         write_json(output, report | {"checks": [asdict(one) for one in results]})
     failed = [result for result in results if result.verdict == "failed"]
     console.print(f"{output}: attach it to a report of a problem. Logs of the runs: {folder}/*/latest/train.log")

@@ -15,12 +15,13 @@ from openrlhf_ktae.checkpoints import has_checkpoint
 from openrlhf_ktae.files import replacing, take_lock, write_json
 from openrlhf_ktae.openrlhf_options import check as check_openrlhf
 from openrlhf_ktae.recipe import RECIPE_FILE, RunConfig, resolve
-from openrlhf_ktae.run_folder import FORMAT, RunFolder, git_commit, installed_versions, now
+from openrlhf_ktae.run_folder import FORMAT, PACKAGES, RunFolder, git_commit, now
 from openrlhf_ktae.runs.batch_sizes import BatchPlan
 from openrlhf_ktae.runs.preflight import check_batches, check_combinations, preflight
-from openrlhf_ktae.runs.prompt_files import local_files
+from openrlhf_ktae.runs.prompt_files import count_prompts
 from openrlhf_ktae.runs.terminal import say
 from openrlhf_ktae.runs.tracking import check_tracking
+from openrlhf_ktae.versions import installed_versions
 
 _ENDING_SECONDS = 10.0
 """How long a run may take to end when its supervisor was killed (`training.launch.end_with_parent`)."""
@@ -117,20 +118,16 @@ def print_plan(plan: Plan) -> None:
 def check_run(plan: Plan) -> int | None:
     """All checks before any actor starts; returns the number of steps, where it is known.
 
-    It is of a run without filtering, where the prompt set is a local JSON-lines file.
+    It is of a run without filtering, where the prompt sets are local JSON-lines files.
 
     Raises:
         ValueError: a run that cannot work.
     """
     args = preflight(plan.config, plan.folder.path)
-    rows = 0
-    for path in local_files(args.data.prompt_dataset):
-        if path.suffix != ".jsonl":
-            return None
-        with path.open(encoding="utf-8") as file:
-            rows += sum(1 for _ in file)
-    per_episode = -(-min(rows, args.data.max_samples) // args.rollout.batch_size)
-    return per_episode * args.train.num_episodes if rows and not args.algo.dynamic_filtering_enable else None
+    prompts = count_prompts(args.data.prompt_dataset)
+    if not prompts or args.algo.dynamic_filtering_enable:
+        return None
+    return -(-min(prompts, args.data.max_samples) // args.rollout.batch_size) * args.train.num_episodes
 
 
 @contextmanager
@@ -204,7 +201,7 @@ def _describe(plan: Plan) -> dict[str, Any]:
         "gpus": plan.batches.gpus,
         "resumed_from": None,
         "config": config.described(folder.path),
-        "versions": installed_versions(),
+        "versions": installed_versions(PACKAGES),
         "git_commit": git_commit(Path(config.recipe)),
         "seed": config.openrlhf.get("train.seed", 42),
         "model": config.openrlhf.get("actor.model_name_or_path"),

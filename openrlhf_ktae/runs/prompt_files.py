@@ -52,3 +52,15 @@ def read_prompts(
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
     return rows
+
+
+def count_prompts(datasets: str) -> int | None:
+    """Prompts of a comma-separated dataset option; None unless each set is a local .jsonl file."""
+    names, files = [name for name in datasets.split(",") if name.strip()], list(local_files(datasets))
+    if len(files) < len(names) or any(path.suffix != ".jsonl" for path in files):
+        return None
+    prompts = 0
+    for path in files:
+        with path.open("rb") as file:
+            prompts += sum(1 for line in file if line.strip())
+    return prompts

@@ -8,7 +8,8 @@ from openrlhf_ktae.hub import is_hub_id
 from openrlhf_ktae.recipe import RunConfig
 from openrlhf_ktae.runs.finding import Finding
 from openrlhf_ktae.runs.preflight import PreflightError, check_model, loaded_models, uses_our_verifier
-from openrlhf_ktae.runs.prompt_files import check_prompt_files, local_files
+from openrlhf_ktae.runs.prompt_files import check_prompt_files, count_prompts
+from openrlhf_ktae.table_files import local_files
 from openrlhf_ktae.tasks.task import MadeOptions
 
 _MADE_LATER = "made before training starts"
@@ -54,16 +55,12 @@ def _unreadable(config: RunConfig, args: SimpleNamespace, later: frozenset[Path]
 
 
 def _steps(args: SimpleNamespace, later: frozenset[Path]) -> list[Finding]:
-    files = [path for path in local_files(args.data.prompt_dataset) if path.suffix == ".jsonl"]
-    if any(path.resolve() in later for path in files):
+    if any(path.resolve() in later for path in local_files(args.data.prompt_dataset)):
         return [Finding("prompts", f"{args.data.prompt_dataset}: {_MADE_LATER}", "note")]
-    if not files:
+    prompts = count_prompts(args.data.prompt_dataset)
+    if prompts is None:
         return [Finding("prompts", f"{args.data.prompt_dataset}: counted when it is loaded", "note")]
-    rows = 0
-    for path in files:
-        with path.open("rb") as file:
-            rows += sum(1 for _ in file)
-    rows = min(rows, args.data.max_samples)
+    rows = min(prompts, args.data.max_samples)
     full, rest = divmod(rows, args.rollout.batch_size)
     steps = full + bool(rest)
     lost = rest * args.rollout.n_samples_per_prompt % args.train.batch_size

@@ -71,6 +71,8 @@ def make_values(options: ValuesOptions, backend: Callable[[EngineOptions], Backe
     prepare_environment()  # before anything imports torch
     if options.samples < 1 or options.max_tokens < 1:
         raise ValueError(f"--samples, --max-tokens: got {options.samples} and {options.max_tokens}, expected 1 or more")
+    if options.output.suffix != ".jsonl":
+        raise ValueError(f"--output: got {options.output}, expected a name that ends in .jsonl")
     task = task_of(options)
     if (
         isinstance(task.options, MadeOptions)

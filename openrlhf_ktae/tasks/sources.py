@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from openrlhf_ktae.hub import dataset_folder
 from openrlhf_ktae.table_files import SUFFIXES, read_rows
 
 _DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "state.json")
@@ -30,7 +31,7 @@ def rows_of(path: str, split: str) -> Iterator[dict[str, Any]]:
     elif location.is_file():
         yield from read_rows(location)
     else:
-        yield from _folder_rows(_hub_folder(path), split)
+        yield from _folder_rows(dataset_folder("source", path), split)
 
 
 def _folder_rows(folder: Path, split: str) -> Iterator[dict[str, Any]]:
@@ -50,21 +51,3 @@ def _splits_of(path: Path) -> set[str]:
     """The splits that a path names as a word: ``main/train-00000.parquet`` is ``train``."""
     words = re.findall("[a-z]+", path.with_suffix("").as_posix().lower())
     return {_SPLITS[word] for word in words if word in _SPLITS}
-
-
-def _hub_folder(path: str) -> Path:
-    name, _, revision = path.partition("@")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or not re.fullmatch(r"[0-9a-f]{40}", revision):
-        raise ValueError(
-            f"source: no file or folder {path!r}; pass one, or owner/name@commit of a Hub dataset with the full commit "
-            f"hash (40 hexadecimal digits), so that the same command always makes the same prompts"
-        )
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, repo_type="dataset", revision=revision))
-    except Exception as error:  # offline, no such dataset, no permission: each ends the command with its reason
-        raise ValueError(
-            f"source {path}: cannot be fetched from the Hub ({type(error).__name__}: {error}); download it where the "
-            f"Hub can be reached and pass the local folder"
-        ) from error

@@ -70,8 +70,10 @@ def test_missing_columns_files_and_revisions_say_what_to_do(tmp_path):
     path = write_lines(tmp_path / "x.jsonl", [{"question": "a", "answer": "1"}])
     with pytest.raises(ValueError, match=r"row 1: no column 'problem', found question, answer"):
         read_source(path)
-    with pytest.raises(ValueError, match="full commit hash"):
+    with pytest.raises(ValueError, match=r"source: revision 'main' of owner/name, expected a full commit hash"):
         read_source("owner/name@main")
+    with pytest.raises(ValueError, match=r"source: no file or folder 'nowhere\.jsonl' \(looked in .*\); pass one"):
+        read_source("nowhere.jsonl")
     with pytest.raises(ValueError, match=r"got suffix '.txt'"):
         (tmp_path / "x.txt").write_text("problem,answer\n")
         read_source(tmp_path / "x.txt")

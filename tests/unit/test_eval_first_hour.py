@@ -53,7 +53,9 @@ def test_other_words_are_no_difficulty(value):
 
 
 def test_a_missing_suite_is_reported_as_a_missing_folder():
-    with pytest.raises(ValueError, match=r"no folder 'data/absent_suite' \(looked in .*data/absent_suite@<commit>"):
+    with pytest.raises(
+        ValueError, match=r"no file or folder 'data/absent_suite' \(looked in .*data/absent_suite@<commit>"
+    ):
         load_tasks("data/absent_suite", ["aime"], [], "qwen_math", None)
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from openrlhf_ktae.runs.prompt_files import check_prompt_files
+from openrlhf_ktae.runs.prompt_files import check_prompt_files, count_prompts
 from openrlhf_ktae.table_files import local_files, read_rows
 
 ARGS = SimpleNamespace(data=SimpleNamespace(input_key="input", label_key="label"))
@@ -84,6 +84,15 @@ def test_a_file_of_another_encoding_is_named(tmp_path, suffix):
     (tmp_path / f"latin{suffix}").write_bytes('{"input": "café"}\n'.encode("latin-1"))
     with pytest.raises(ValueError, match=rf"latin{suffix} is not UTF-8"):
         read_rows(tmp_path / f"latin{suffix}")
+
+
+def test_prompts_are_counted_where_every_set_is_a_local_file_of_lines(tmp_path):
+    path = write(tmp_path / "set.jsonl", GOOD)
+    with path.open("a") as file:
+        file.write("\n")  # a line of nothing is no prompt
+    assert count_prompts(f"{path}, {path}@train") == 4
+    other = write(tmp_path / "set.json", GOOD)
+    assert [count_prompts(f"{path},{set_}") for set_ in (other, "owner/name", tmp_path)] == [None] * 3
 
 
 def test_nothing_is_no_prompt_set():

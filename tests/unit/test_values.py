@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -161,6 +162,7 @@ def test_two_commands_do_not_write_the_same_samples(options):
         ({"settings": ("rollout.batch_size=3",)}, r"--set rollout.batch_size: expected an option of the reward"),
         ({"settings": ("grader.correct=x",)}, r"--set: correct: Input should be a valid number"),
         ({"task": "arithmetics"}, "did you mean arithmetic"),
+        ({"output": Path("values.txt")}, r"--output: got values\.txt, expected a name that ends in \.jsonl"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused(options, change, said):

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from openrlhf_ktae.hub import dataset_folder
 
 
 @dataclass(frozen=True)
@@ -128,39 +129,13 @@ def _check(benchmark: Benchmark, problems: list[Problem], path: str) -> None:
 
 
 def _open_suite(path: str) -> Any:
-    from datasets import DatasetDict, load_from_disk
+    from datasets import DatasetDict, load_dataset, load_from_disk
 
     if Path(path).is_dir():
         suite = load_from_disk(path)
         if not isinstance(suite, DatasetDict):
             raise ValueError(f"benchmarks {path}: a single dataset, expected a DatasetDict with one split per task")
         return suite
-    name, _, revision = path.partition("@")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        raise ValueError(f"benchmarks: no folder {path!r}; pass a save_to_disk folder or owner/name@commit of the Hub")
-    if not revision:
-        raise ValueError(
-            f"benchmarks: no folder {path!r} (looked in {Path.cwd()}); pass a save_to_disk folder, or a data set of "
-            f"the Hub with its full commit hash: {name}@<commit>"
-        )
-    if not re.fullmatch(r"[0-9a-f]{40}", revision):
-        raise ValueError(
-            f"benchmarks {path}: revision {revision!r}, expected a full commit hash (40 hexadecimal digits): a branch "
-            f"may change under a published number; write {name}@<commit>, or pass a local folder"
-        )
-    return _open_hub_suite(name, revision)
-
-
-def _open_hub_suite(name: str, revision: str) -> Any:
-    from datasets import load_dataset, load_from_disk
-    from huggingface_hub import snapshot_download
-
-    try:
-        folder = Path(snapshot_download(name, repo_type="dataset", revision=revision))
-    except Exception as error:  # every cause (offline, no such dataset, no permission) ends the run with its reason
-        raise ValueError(
-            f"benchmarks {name}@{revision}: cannot be fetched from the Hub ({type(error).__name__}: {error}); "
-            f"save the suite on a machine that reaches it and pass the local folder"
-        ) from error
+    folder = dataset_folder("benchmarks", path)
     saved = sorted(folder.rglob("dataset_dict.json"))
     return load_from_disk(str(saved[0].parent)) if saved else load_dataset(str(folder))
