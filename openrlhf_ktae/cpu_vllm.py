@@ -1,5 +1,7 @@
 """What vLLM and PyTorch need on a machine without a GPU, in training and in evaluation. Imports neither."""
 
+from typing import Any
+
 OPENMP = {"GOMP_SPINCOUNT": "3000"}
 """Environment of a process that computes on several cores: its threads soon sleep while they wait for each other.
 
@@ -25,5 +27,11 @@ ENVIRONMENT = {
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
 """Environment of a quiet engine, on any machine."""
 
-KV_CACHE_BYTES = 256 * 2**20
-"""Without a size vLLM reserves gpu_memory_utilization x RAM for its key-value cache."""
+ENGINE: dict[str, Any] = {
+    # Without a size vLLM reserves gpu_memory_utilization x RAM for its key-value cache.
+    "kv_cache_memory_bytes": 256 * 2**20,
+    # Prompts that hold more tokens than a forward pass takes are cut in two, and for a request with a seed vLLM then
+    # turns its generator back (v1/worker/gpu_model_runner.py:3785), which those on CPU cannot: the engine dies.
+    "enable_chunked_prefill": False,
+}
+"""Engine arguments of vLLM on CPU."""

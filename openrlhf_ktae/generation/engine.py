@@ -46,7 +46,7 @@ class Engine:
     def __init__(self, options: EngineOptions, sampling: Sampling) -> None:
         arguments: dict[str, Any] = {}
         if prepare_environment():
-            arguments |= {"enforce_eager": True, "kv_cache_memory_bytes": cpu_vllm.KV_CACHE_BYTES}
+            arguments |= {"enforce_eager": True, **cpu_vllm.ENGINE}
         else:
             arguments |= gpu_arguments(options)
         if options.max_num_seqs:

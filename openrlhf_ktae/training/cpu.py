@@ -34,7 +34,7 @@ ENVIRONMENT = {
 """Environment of every process of a run on CPU."""
 
 ENGINE: dict[str, Any] = {
-    "kv_cache_memory_bytes": cpu_vllm.KV_CACHE_BYTES,
+    **cpu_vllm.ENGINE,
     # The smallest block vLLM takes on CPU; its default of 128 tokens spreads short texts over memory.
     "block_size": 32,
     # vLLM's default here (128, engine/arg_utils.py) decodes the quickstart's 256 responses in two rounds.

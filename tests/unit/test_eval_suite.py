@@ -173,4 +173,4 @@ def test_an_engine_on_cpu_gets_the_environment_that_training_gives_it(monkeypatc
         pytest.skip("vLLM's CPU kernels are not installed here")
     assert {name: os.environ[name] for name in cpu_vllm.ENVIRONMENT} == cpu_vllm.ENVIRONMENT
     assert cpu_vllm.ENVIRONMENT.items() <= ENVIRONMENT.items()
-    assert ENGINE["kv_cache_memory_bytes"] == cpu_vllm.KV_CACHE_BYTES
+    assert cpu_vllm.ENGINE.items() <= ENGINE.items()
