@@ -1,6 +1,6 @@
 """The page of a sweep: every setting's curves, tables and differences, in one file that needs no network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from openrlhf_ktae.sweep.comparison import (
 )
 from openrlhf_ktae.sweep.folder import SweepFolder
 from openrlhf_ktae.sweep.outcomes import Outcome, read_outcomes, write_csv, write_summary
-from openrlhf_ktae.sweep.plan import SweepFile, planned_runs
+from openrlhf_ktae.sweep.plan import SweepFile, combinations_of, planned_runs, value_labels
 from openrlhf_ktae.sweep.tuning import CHOSEN_BY, Tuned
 
 _DRAWN = ("area_under_curve", "accuracy_last", "response_tokens_last")
@@ -77,7 +77,7 @@ def _figures(everything: Sequence[ArmResult], setting: str, sweep: SweepFile) ->
     accuracy = [Curve(result.arm, places[result.arm], result.accuracy) for result in results]
     tokens = [Curve(result.arm, places[result.arm], result.response_tokens) for result in results]
     made = {
-        "values": _by_value(everything, results[0].tuned, places),
+        "values": _by_value(everything, results[0].tuned, sweep),
         "accuracy": curve_figure("Accuracy", "share of evaluation problems", accuracy, 3),
         "response_tokens": curve_figure("Response length", "tokens, evaluation problems", tokens, 1),
     }
@@ -94,29 +94,23 @@ def _figures(everything: Sequence[ArmResult], setting: str, sweep: SweepFile) ->
     return {name: figure for name, figure in made.items() if figure}
 
 
-def _by_value(everything: Sequence[ArmResult], tuned: Tuned | None, places: Mapping[str, int]) -> str:
+def _by_value(everything: Sequence[ArmResult], tuned: Tuned | None, sweep: SweepFile) -> str:
     """What every arm reached at each of the values that were compared."""
     if tuned is None:
         return ""
     (measure,) = (measure for measure in MEASURES if measure.name == CHOSEN_BY)
-    values = sorted(tuned.values, key=_as_number)
+    chosen = {name: tuple(of_name.values()) for name, of_name in combinations_of(sweep).items() if name in tuned.values}
+    if all(isinstance(value, int | float) for values in chosen.values() for value in values):
+        chosen = dict(sorted(chosen.items(), key=lambda item: item[1]))
     curves = []
-    for arm, place in places.items():
+    for place, arm in enumerate(sweep.arms):
         of_arm = {result.setting: result.estimates.get(measure.name) for result in everything if result.arm == arm}
-        points = [(i, found) for i, value in enumerate(values) if (found := of_arm.get(tuned.values[value]))]
+        points = [(i, found) for i, name in enumerate(chosen) if (found := of_arm.get(tuned.values[name]))]
         curves.append(Curve(arm, place, Band(*zip(*points, strict=True)) if points else Band((), ())))
     title = measure.title[0].upper() + measure.title[1:]
-    axis = " and ".join(part.partition("=")[0] for part in values[0].split(","))
-    shown = [",".join(part.partition("=")[2] for part in value.split(",")) for value in values]
+    shown = [", ".join(map(str, values)) for values in chosen.values()]
+    axis = " and ".join(value_labels(sweep))
     return curve_figure(title, "all finished seeds", curves, measure.digits, axis, shown)
-
-
-def _as_number(value: str) -> float:
-    """Of ``lr=0.001`` 0.001; names without one keep the order of the file."""
-    try:
-        return float(value.partition("=")[2])
-    except ValueError:
-        return 0.0
 
 
 def arm_table(results: Sequence[ArmResult], sweep: SweepFile) -> list[list[str]]:
@@ -225,7 +219,8 @@ def make_page(
         "base-uri 'none'; form-action 'none'"
     )
     sections = []
-    for setting in _begun(results):
+    begun = _begun(results)
+    for setting in begun:
         here = [result for result in results if result.setting == setting]
         drawn = _figures(results, setting, sweep)
         sections.append(
@@ -262,11 +257,9 @@ def make_page(
             arms=arms,
             notes=described.get("notes", []),
             sections=sections,
-            later=[setting for setting in _settings(results) if setting not in _begun(results)],
+            later=[setting for setting in _settings(results) if setting not in begun],
             unfinished=[
-                outcome
-                for outcome in outcomes
-                if outcome.status != "finished" and outcome.run.setting in _begun(results)
+                outcome for outcome in outcomes if outcome.status != "finished" and outcome.run.setting in begun
             ],
             written_at=datetime.now(timezone.utc).strftime("%d %b %Y, %H:%M UTC"),
         )

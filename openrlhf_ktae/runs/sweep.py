@@ -123,11 +123,13 @@ def check_runs(sweep: SweepFile, resolved: Sequence[tuple[PlannedRun, RunConfig]
 
 
 def _print_runs(folder: SweepFolder, runs: Sequence[PlannedRun]) -> int:
+    finished = 0
     for run in runs:
-        say(f"{run.name}: {folder.status(run)}")
+        state = folder.state(run)
+        finished += state.status == "finished"
+        say(f"{run.name}: {folder.status(run, state)}")
         settings = [part for override in run.overrides for part in ("--set", override)]
         say("  " + shlex.join(["openrlhf-ktae", "train", str(run.recipe), *settings]))
-    finished = sum(folder.state(run).status == "finished" for run in runs)
     say(f"{len(runs)} runs in {folder.path}, {finished} finished")
     return 0
 

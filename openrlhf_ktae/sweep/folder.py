@@ -87,16 +87,15 @@ class SweepFolder:
                 return RunState("finished", attempt)
         return RunState("broken", attempts[-1], has_checkpoint(attempts[-1]))
 
-    def status(self, run: PlannedRun) -> str:
-        """Where a run stands, and ``running`` for one that a sweep trains now."""
-        status = self.state(run).status
-        if status == "finished" or not (self.of(run) / _LOCK).is_file():
-            return status
+    def status(self, run: PlannedRun, state: RunState) -> str:
+        """The status of ``state``, or ``running`` where a sweep trains the run now."""
+        if state.status == "finished" or not (self.of(run) / _LOCK).is_file():
+            return state.status
         lock = self.lock(run)
         if lock is None:
             return "running"
         os.close(lock)
-        return status
+        return state.status
 
     def lock(self, run: PlannedRun) -> int | None:
         """A file descriptor that locks a run for as long as a process has it open; None if another one does."""

@@ -47,7 +47,7 @@ def read_outcomes(folder: SweepFolder, runs: Sequence[PlannedRun]) -> list[Outco
 
 def _read(folder: SweepFolder, run: PlannedRun) -> Outcome:
     state = folder.state(run)
-    status = folder.status(run)
+    status = folder.status(run, state)
     if state.newest is None:
         return Outcome(run, status)
     described, lines = state.newest.read(), state.newest.metrics()

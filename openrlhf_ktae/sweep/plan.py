@@ -147,10 +147,15 @@ def read_sweep(path: Path) -> SweepFile:
         ) from None
 
 
+def value_labels(sweep: SweepFile) -> list[str]:
+    """What the lists of values are called: the option's last part, or all of it where two share that."""
+    short = [option.rpartition(".")[2] for option in sweep.values]
+    return [option if short.count(name) > 1 else name for option, name in zip(sweep.values, short, strict=True)]
+
+
 def combinations_of(sweep: SweepFile) -> dict[str, dict[str, Any]]:
     """Every combination of the lists of values by its name, such as ``lr=0.001``; without lists one, without a name."""
-    short = [option.rpartition(".")[2] for option in sweep.values]
-    labels = [option if short.count(name) > 1 else name for option, name in zip(sweep.values, short, strict=True)]
+    labels = value_labels(sweep)
     return {
         ",".join(f"{label}={_text(value)}" for label, value in zip(labels, chosen, strict=True)): dict(
             zip(sweep.values, chosen, strict=True)

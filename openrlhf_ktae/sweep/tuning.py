@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from openrlhf_ktae.sweep.outcomes import Outcome, numbers_of
-from openrlhf_ktae.sweep.plan import SweepFile, combinations_of, setting_name
+from openrlhf_ktae.sweep.plan import SweepFile, combinations_of, setting_name, value_labels
 
 CHOSEN_BY = "area_under_curve"
 """Number of a run (summary.csv) whose mean over the seeds that choose is to be highest."""
@@ -40,6 +40,7 @@ def tuned(outcomes: Sequence[Outcome], sweep: SweepFile) -> list[Tuned]:
         known = [number for number in numbers if number is not None]
         return statistics.fmean(known) if len(known) == len(numbers) else None
 
+    tuned_name = ",".join(f"{label}=tuned" for label in value_labels(sweep))
     measured = [seed for seed in sweep.seeds if seed not in sweep.tune_on]
     found = []
     for name in sweep.settings or ("",):
@@ -54,6 +55,5 @@ def tuned(outcomes: Sequence[Outcome], sweep: SweepFile) -> list[Tuned]:
             best = max(scores, key=lambda value: scores[value]) if len(scores) == len(compared) else None
             runs = [finished.get((compared[best], arm, seed)) for seed in measured] if best else []
             chosen[arm], at_best[arm] = best, [run for run in runs if run]
-        label = ",".join(f"{part.partition('=')[0]}=tuned" for part in next(iter(compared)).split(","))
-        found.append(Tuned(setting_name(name, label), compared, chosen, at_best))
+        found.append(Tuned(setting_name(name, tuned_name), compared, chosen, at_best))
     return found

@@ -108,12 +108,13 @@ def test_two_sweeps_at_once_do_not_disturb_each_other(file, tmp_path):
 
 def test_a_run_that_is_trained_now_is_said_to_be_running(file, tmp_path):
     folder, run = SweepFolder(tmp_path / "out"), planned_runs(read_sweep(file), file.parent)[0]
-    assert folder.status(run) == "missing" and not folder.path.exists()
+    missing = folder.state(run)
+    assert folder.status(run, missing) == missing.status == "missing" and not folder.path.exists()
     lock = folder.lock(run)
     assert lock is not None and folder.lock(run) is None
-    assert folder.status(run) == "running" and read_outcomes(folder, [run])[0].status == "running"
+    assert folder.status(run, missing) == "running" and read_outcomes(folder, [run])[0].status == "running"
     os.close(lock)
-    assert folder.status(run) == "missing"
+    assert folder.status(run, missing) == "missing"
 
 
 def test_a_run_that_fails_is_named_does_not_stop_the_others_and_is_tried_again(file, tmp_path):
