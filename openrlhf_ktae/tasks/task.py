@@ -47,11 +47,15 @@ class MadeOptions(config.Options):
     """Seed of the problems, the initial weights and the warm-up."""
 
     def are_made(self) -> bool:
-        """Whether ``directory`` holds what was made with these options; one that came later had its default then."""
+        """Whether ``directory`` holds what was made with these options; one that came later had its default then.
+
+        A folder that was moved, or is named in another way, holds what it held.
+        """
         try:
-            return type(self).model_validate_json(self._stamp().read_text()) == self
+            made = type(self).model_validate_json(self._stamp().read_text())
         except (OSError, ValueError):
             return False
+        return made.model_copy(update={"directory": self.directory}) == self
 
     def note_made(self) -> None:
         """Says so in ``directory``."""

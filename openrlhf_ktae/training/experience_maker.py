@@ -62,10 +62,8 @@ class ExperienceMaker(RemoteExperienceMaker):
         return super().make_experience_batch(rollout_samples)
 
     def split_rollout_samples(self, rollout_samples):
-        """Upstream's micro batches; with dynamic batches those of `packing`."""
-        batches = None
-        if self.args.train.dynamic_batch_enable:
-            batches = packed(rollout_samples, self.args, self.tokenizer.pad_token_id)
+        """The micro batches of `packing`, else upstream's."""
+        batches = packed(rollout_samples, self.args, self.tokenizer.pad_token_id)
         return super().split_rollout_samples(rollout_samples) if batches is None else batches
 
     def _flatten_results(self, refs, duplicate_factor):

@@ -68,6 +68,8 @@ OVERRIDES = (
              f"{_OURS}.minibatches:random_minibatches", "trainer/ppo_trainer.py:231"),
     Override("policy", "openrlhf.trainer.ray.ppo_actor", "ActorPPOTrainer", f"{_OURS}.policy_actor:PolicyTrainer",
              "trainer/ray/ppo_actor.py:585"),
+    Override("policy", "openrlhf.trainer.ray.ppo_actor", "DataLoader", f"{_OURS}.length_sorted:length_sorted_loader",
+             "trainer/ray/ppo_actor.py:163"),
     Override("policy", "openrlhf.trainer.ray.ppo_actor", "socket", f"{_OURS}.ports:HELD_PORTS",
              "trainer/ray/ppo_actor.py:119"),
     # Of torch, and looked up in it; every process group of these two is made after their constructors.

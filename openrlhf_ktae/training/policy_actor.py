@@ -79,6 +79,8 @@ class PolicyTrainer(ppo_actor.ActorPPOTrainer):
         self.loss = options.policy_loss()
         self.loss.prepare(self.args)
         self._pass = 0
+        buffer: Any = self.replay_buffer
+        buffer.update_size = self.strategy.accumulated_gradient * self.micro_train_batch_size  # `length_sorted`
         name = options.sections["policy_loss"]["name"]
         if name != "openrlhf":
             self.actor_loss_fn = LossInSeat(section_of(name), self.loss, self.actor_loss_fn)
