@@ -28,12 +28,13 @@ class Term(AdvantageTerm):
     @cached_property
     def _texts(self):
         tokenizer = AutoTokenizer.from_pretrained(self.options.model)
-        return tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+        return dict(enumerate(tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))))
 
     def apply(self, batch, advantages):
         decides = torch.zeros_like(batch.mask)
         for row, mask in enumerate(batch.mask):
-            texts = [self._texts[token] for token in batch.token_ids[row, mask].tolist()]
+            # A model has more tokens than its tokenizer where its vocabulary is rounded up, and can sample them.
+            texts = [self._texts.get(token, "") for token in batch.token_ids[row, mask].tolist()]
             decides[row, mask] = torch.tensor(decisive_tokens(texts), dtype=torch.bool)
         metrics = {"share": decides.sum().item() / max(1, int(batch.mask.sum()))}
         return TermResult(advantages * decides, metrics, {"decides": decides.to(advantages.dtype)})

@@ -159,8 +159,8 @@ def test_shuffled_values_are_those_of_the_same_rollout_in_another_order():
 def test_oracle_credit_is_the_advantage_on_the_tokens_that_decide():
     oracle = arm("oracle_credit")
     term = oracle.Term(oracle.OracleCreditOptions(model="nowhere"))
-    term._texts = ["<pad>", "<eos>", " bab", " makes", " 1", " 9", " .", " #"]
-    rows = [[2, 3, 4, 6, 2, 7, 5, 1], [4, 3, 5, 0, 0, 0, 0, 0]]
+    term._texts = dict(enumerate(["<pad>", "<eos>", " bab", " makes", " 1", " 9", " .", " #"]))
+    rows = [[2, 3, 4, 6, 500, 7, 5, 1], [4, 3, 5, 0, 0, 0, 0, 0]]  # 500: of the model, not of its tokenizer
     batch = SimpleNamespace(token_ids=torch.tensor(rows), mask=torch.tensor(rows) != 0)
     batch.mask[1, 0] = False  # a token of the prompt
     found = term.apply(batch, torch.tensor([[0.5], [-2.0]]).expand(2, 8))
