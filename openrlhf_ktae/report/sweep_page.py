@@ -24,6 +24,7 @@ from openrlhf_ktae.sweep.comparison import (
     compare,
     reached_text,
     rows_of,
+    unpaired,
     with_interval,
 )
 from openrlhf_ktae.sweep.folder import SweepFolder
@@ -255,7 +256,7 @@ def make_page(
             script=script,
             facts=facts,
             arms=arms,
-            notes=described.get("notes", []),
+            notes=[*described.get("notes", []), *unpaired(outcomes, sweep)],
             sections=sections,
             later=[setting for setting in _settings(results) if setting not in begun],
             unfinished=[

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from openrlhf_ktae.checkpoints import has_checkpoint
-from openrlhf_ktae.files import replacing, take_lock, write_json
+from openrlhf_ktae.files import fingerprint, replacing, take_lock, write_json
 from openrlhf_ktae.openrlhf_options import check as check_openrlhf
 from openrlhf_ktae.recipe import RECIPE_FILE, RunConfig, resolve
 from openrlhf_ktae.run_folder import FORMAT, PACKAGES, RunFolder, git_commit, now
@@ -187,6 +187,8 @@ def open_folder(plan: Plan) -> dict[str, Any]:
 
 def _describe(plan: Plan) -> dict[str, Any]:
     config, folder = plan.config, plan.folder
+    before = folder.read() if folder.run_json.is_file() else {}  # of a run that is resumed
+    model = config.openrlhf.get("actor.model_name_or_path")
     return {
         "format": FORMAT,
         "name": config.name,
@@ -195,7 +197,7 @@ def _describe(plan: Plan) -> dict[str, Any]:
         "reason": None,
         "started_at": now(),
         "finished_at": None,
-        "restarts": folder.read().get("restarts", []) if folder.run_json.is_file() else [],
+        "restarts": before.get("restarts", []),
         "overrides": plan.overrides,
         "argv": config.openrlhf_argv(folder.path),
         "gpus": plan.batches.gpus,
@@ -204,5 +206,6 @@ def _describe(plan: Plan) -> dict[str, Any]:
         "versions": installed_versions(PACKAGES),
         "git_commit": git_commit(Path(config.recipe)),
         "seed": config.openrlhf.get("train.seed", 42),
-        "model": config.openrlhf.get("actor.model_name_or_path"),
+        "model": model,
+        "start_model": before.get("start_model") or (fingerprint(Path(model), "*.safetensors") if model else None),
     }

@@ -94,10 +94,10 @@ def _result(
     finished = [outcome for outcome in outcomes if outcome.status == "finished"]
     estimates, differences = {}, {}
     for measure in MEASURES:
-        values = _by_seed(outcomes, measure.name)
+        values = _by_start(outcomes, measure.name)
         if values:
             estimates[measure.name] = mean_interval(list(values.values()))
-        difference = paired_difference(values, _by_seed(baseline, measure.name))
+        difference = paired_difference(values, _by_start(baseline, measure.name))
         if difference and arm != sweep.baseline:
             differences[measure.name] = difference
     reached = {}
@@ -119,9 +119,31 @@ def _result(
     )
 
 
-def _by_seed(outcomes: Sequence[Outcome], name: str) -> dict[int, float]:
-    numbers = {o.run.seed: numbers_of(o, ()).get(name) for o in outcomes if o.status == "finished"}
-    return {seed: number for seed, number in numbers.items() if number is not None}
+def _by_start(outcomes: Sequence[Outcome], name: str) -> dict[tuple[int, str], float]:
+    """A number of each finished run by what makes two runs a pair: seed and start model."""
+    numbers = {_start(o): numbers_of(o, ()).get(name) for o in outcomes if o.status == "finished"}
+    return {start: number for start, number in numbers.items() if number is not None}
+
+
+def _start(outcome: Outcome) -> tuple[int, str]:
+    return outcome.run.seed, outcome.start_model or ""
+
+
+def unpaired(outcomes: Sequence[Outcome], sweep: SweepFile) -> list[str]:
+    """A sentence for every arm of a setting with runs that start from other weights than the baseline's of their seed."""
+    finished = [outcome for outcome in outcomes if outcome.status == "finished"]
+    of_baseline = {(o.run.setting, o.run.seed): _start(o) for o in finished if o.run.arm == sweep.baseline}
+    others: dict[str, list[int]] = {}
+    for outcome in finished:
+        baseline = of_baseline.get((outcome.run.setting, outcome.run.seed))
+        if baseline is not None and baseline != _start(outcome):
+            name = ", ".join(part for part in (outcome.run.setting, outcome.run.arm) if part)
+            others.setdefault(name, []).append(outcome.run.seed)
+    return [
+        f"{name}: started from other weights than {sweep.baseline} on seeds {', '.join(map(str, seeds))}, "
+        "which are left out of the differences"
+        for name, seeds in others.items()
+    ]
 
 
 def _band(curves: Sequence[Curve]) -> Band:

@@ -1,10 +1,14 @@
-"""The folder of a sweep: sweep.json, and below runs/ one for each run with its attempts. State is what lies there."""
+"""The folder of a sweep: sweep.json, its tables, and below runs/ one for each run with its attempts.
+
+Where a run stands is what lies there: a finished attempt, else the tables' row of a finished one (`records`).
+"""
 
 import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,8 @@ from openrlhf_ktae.checkpoints import has_checkpoint
 from openrlhf_ktae.files import take_lock, write_json
 from openrlhf_ktae.recipe import RunConfig
 from openrlhf_ktae.run_folder import RunFolder, now
-from openrlhf_ktae.sweep.plan import PlannedRun, SweepFile
+from openrlhf_ktae.sweep.plan import PlannedRun, SweepFile, planned_runs
+from openrlhf_ktae.sweep.records import Record, read_records
 
 FORMAT = 1
 """Version of the layout; readers refuse another one."""
@@ -27,7 +32,7 @@ class RunState:
     status: str
     """``finished``; ``broken``: begun, not finished; ``missing``: never begun."""
     newest: RunFolder | None
-    """Its finished attempt, else the last one."""
+    """Its finished attempt, else the last one; None where there is none here."""
     resumes: bool = False
     """Whether the last attempt left a checkpoint to go on from."""
 
@@ -67,6 +72,15 @@ class SweepFolder:
             raise ValueError(f"sweep: {self.path} has format {content.get('format')}, this version reads {FORMAT}")
         return SweepFile(**content["sweep"]), content
 
+    @cached_property
+    def records(self) -> dict[str, Record]:
+        """Finished runs by name, from tables that were there when they were first asked for.
+
+        Raises:
+            ValueError: a row that no sweep wrote.
+        """
+        return read_records(self.summary_csv)
+
     def of(self, run: PlannedRun) -> Path:
         """Folder of a run's attempts."""
         return self.path / "runs" / run.name
@@ -80,11 +94,13 @@ class SweepFolder:
     def state(self, run: PlannedRun) -> RunState:
         """Where a run stands, from its attempts."""
         attempts = self.attempts(run)
-        if not attempts:
-            return RunState("missing", None)
         for attempt in attempts:
             if attempt.read()["status"] == "finished":
                 return RunState("finished", attempt)
+        if run.name in self.records:
+            return RunState("finished", None)
+        if not attempts:
+            return RunState("missing", None)
         return RunState("broken", attempts[-1], has_checkpoint(attempts[-1]))
 
     def status(self, run: PlannedRun, state: RunState) -> str:
@@ -96,6 +112,14 @@ class SweepFolder:
             return "running"
         os.close(lock)
         return state.status
+
+    @cached_property
+    def _described(self) -> dict[str, dict[str, str]]:
+        """Options of every run that sweep.json asks for, by the run's name; none without the file."""
+        if not self.sweep_json.is_file():
+            return {}
+        sweep, content = self.read()
+        return {run.name: _by_name(run.overrides) for run in planned_runs(sweep, Path(content["file"]).parent)}
 
     def lock(self, run: PlannedRun) -> int | None:
         """A file descriptor that locks a run for as long as a process has it open; None if another one does."""
@@ -112,6 +136,14 @@ class SweepFolder:
             ValueError: naming the run, the option, and both values.
         """
         asked = _by_name(run.overrides)
+        if run.name in self.records and (before := self._described.get(run.name)) is not None:
+            for option in sorted(asked.keys() | before.keys()):
+                if asked.get(option) != before.get(option):
+                    raise ValueError(
+                        f"{run.name}: {option} was {before.get(option, 'not set')} in {self.sweep_json}, whose "
+                        f"summary.csv counts the run as finished, and the sweep's file says "
+                        f"{asked.get(option, 'nothing')}; {_WAY_OUT}"
+                    )
         for attempt in self.attempts(run):
             described = attempt.read()
             found = _by_name(described["overrides"])

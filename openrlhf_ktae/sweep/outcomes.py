@@ -13,6 +13,7 @@ from openrlhf_ktae.run_folder import RunFolder
 from openrlhf_ktae.sweep.folder import SweepFolder, seconds_of
 from openrlhf_ktae.sweep.key_tokens import KeyTokenQuality, quality_over_run
 from openrlhf_ktae.sweep.plan import PlannedRun, SweepFile
+from openrlhf_ktae.sweep.records import Record
 from openrlhf_ktae.sweep.statistics import area_under_curve, steps_to
 
 Curve = tuple[tuple[int, ...], tuple[float, ...]]
@@ -27,7 +28,6 @@ class Outcome:
     status: str
     reason: str | None = None
     commit: str | None = None
-    evaluation_set: str | None = None
     accuracy: Curve = ((), ())
     """Of the first evaluation set, before training (step 0) and during it."""
     response_tokens: Curve = ((), ())
@@ -38,6 +38,8 @@ class Outcome:
     seconds: float | None = None
     """Wall clock of the attempt that finished, starting costs included."""
     key_tokens: tuple[KeyTokenQuality, ...] = ()
+    start_model: str | None = None
+    """Fingerprint of the weights that training started from; None where that is not known."""
 
 
 def read_outcomes(folder: SweepFolder, runs: Sequence[PlannedRun]) -> list[Outcome]:
@@ -49,7 +51,7 @@ def _read(folder: SweepFolder, run: PlannedRun) -> Outcome:
     state = folder.state(run)
     status = folder.status(run, state)
     if state.newest is None:
-        return Outcome(run, status)
+        return _recorded(run, folder.records[run.name]) if status == "finished" else Outcome(run, status)
     described, lines = state.newest.read(), state.newest.metrics()
     evaluations = {line["step"]: line for line in lines if line["kind"] == "eval"}
     found = next((name for line in evaluations.values() for name in line if name.endswith("/pass@1")), None)
@@ -61,13 +63,38 @@ def _read(folder: SweepFolder, run: PlannedRun) -> Outcome:
         status,
         described.get("reason"),
         described.get("git_commit"),
-        source,
         _curve(evaluations, f"{source}/pass@1"),
         _curve(evaluations, f"{source}/response_length_mean"),
         max((line["step"] for line in trained), default=0),
         statistics.median(seconds) if seconds else None,
         seconds_of(described),
         _key_tokens(state.newest) if status == "finished" else (),
+        described.get("start_model"),
+    )
+
+
+def _recorded(run: PlannedRun, record: Record) -> Outcome:
+    qualities = [
+        KeyTokenQuality(
+            int(record.number("steps") or 0),
+            record.number(f"key_token_precision_{when}"),
+            record.number(f"key_token_recall_{when}"),
+            share,
+        )
+        for when in ("first", "last")
+        if (share := record.number("decisive_share_first")) is not None
+    ]
+    return Outcome(
+        run,
+        "finished",
+        commit=record.summary.get("commit") or None,
+        accuracy=record.points("accuracy"),
+        response_tokens=record.points("response_tokens"),
+        steps=int(record.number("steps") or 0),
+        step_seconds=record.number("step_seconds"),
+        seconds=record.number("run_seconds"),
+        key_tokens=tuple(qualities),
+        start_model=record.summary.get("start_model") or None,
     )
 
 
@@ -122,7 +149,11 @@ def write_summary(outcomes: Sequence[Outcome], sweep: SweepFile, path: Path) -> 
             "steps": outcome.steps,
         }
         | {name: _short(value) for name, value in numbers_of(outcome, sweep.reach).items()}
-        | {"reason": outcome.reason or "", "commit": outcome.commit or ""}
+        | {
+            "reason": outcome.reason or "",
+            "commit": outcome.commit or "",
+            "start_model": outcome.start_model or "",
+        }
         for outcome in outcomes
     ]
     points = [

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -87,9 +88,9 @@ def sign_test(differences: Sequence[float]) -> float:
     return float(stats.binomtest(higher, higher + lower, 0.5).pvalue) if higher + lower else 1.0
 
 
-def paired_difference(arm: Mapping[int, float], baseline: Mapping[int, float]) -> Difference | None:
-    """``arm`` less ``baseline`` on the seeds that both have (seed -> value); None where there are none."""
-    differences = [arm[seed] - baseline[seed] for seed in sorted(arm.keys() & baseline.keys())]
+def paired_difference(arm: Mapping[Any, float], baseline: Mapping[Any, float]) -> Difference | None:
+    """``arm`` less ``baseline`` on what both have, such as seeds (seed -> value); None where there is nothing."""
+    differences = [arm[key] - baseline[key] for key in sorted(arm.keys() & baseline.keys())]
     if not differences:
         return None
     return Difference(

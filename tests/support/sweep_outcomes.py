@@ -20,7 +20,7 @@ def outcome(arm: str, seed: int, status: str = "finished") -> Outcome:
     accuracy = (base, base + 0.1 + GAIN[arm] + 0.001 * seed, base + 0.2 + GAIN[arm])
     run = PlannedRun("", arm, seed, "recipes/quickstart", ())
     tokens = (40.0, 35.0, 30.0 - 20 * GAIN[arm])
-    return Outcome(run, status, None, "c0ffee", "set", (STEPS, accuracy), (STEPS, tokens), 20, 1.2, 60.0)
+    return Outcome(run, status, None, "c0ffee", (STEPS, accuracy), (STEPS, tokens), 20, 1.2, 60.0)
 
 
 def outcomes() -> list[Outcome]:

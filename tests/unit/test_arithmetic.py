@@ -95,6 +95,9 @@ def test_the_model_is_made_once(tmp_path):
     stamp.write_text(json.dumps({k: v for k, v in json.loads(stamp.read_text()).items() if k != "warmup_decay"}))
     assert not prepare_task(Task(options))
     assert prepare_task(Task(options.model_copy(update={"train_problems": 9})))
+    # A folder that was moved, or is named in another way, is the same.
+    (tmp_path / "a").mkdir()
+    assert not prepare_task(Task(options.model_copy(update={"train_problems": 9, "directory": f"{tmp_path}/a/.."})))
     # The folder's model type must not make Transformers put another pre-tokenizer in.
     assert len(load_tokenizer(tmp_path / "model").encode("12+3=", add_special_tokens=False)) == 5
 

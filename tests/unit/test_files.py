@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from openrlhf_ktae.files import replacing, write_json
+from openrlhf_ktae.files import fingerprint, replacing, write_json
 
 
 def test_a_file_is_replaced_in_one_step_when_the_block_ends(tmp_path):
@@ -32,3 +32,18 @@ def test_json_has_no_nan_and_keeps_letters(tmp_path):
     assert "é" in path.read_text(encoding="utf-8") and json.loads(path.read_text(encoding="utf-8")) == {"name": "é"}
     with pytest.raises(ValueError):
         write_json(path, {"value": float("nan")})
+
+
+def test_a_fingerprint_differs_where_names_sizes_or_either_end_of_a_file_do(tmp_path):
+    def of(name: str, content: bytes) -> str | None:
+        folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        (folder / name).write_bytes(content)
+        (folder / "config.json").write_text(folder.name)  # not of the pattern
+        return fingerprint(folder, "*.safetensors")
+
+    large = bytes(range(256)) * 2**14
+    found = [of("a.safetensors", large), of("b.safetensors", large), of("a.safetensors", large + b"x")]
+    found += [of("a.safetensors", b"y" + large[1:]), of("a.safetensors", large[:-1] + b"y"), of("a.safetensors", b"y")]
+    assert len(set(found)) == 6 and of("a.safetensors", large) == found[0]
+    assert of("weights.bin", large) is None and fingerprint(tmp_path / "nowhere", "*.safetensors") is None

@@ -58,11 +58,17 @@ def test_few_rollouts_are_spread_over_all_workers():
     assert micro_batches([9], 10, 2) is None
 
 
+def test_a_micro_batch_holds_no_more_rows_than_it_may():
+    assert micro_batches([5, 9, 6, 3, 7, 8], 1000, 1, max_rows=2) == [[1, 5], [4, 2], [0, 3]]
+    assert micro_batches([5, 9, 6, 3, 7, 8], 10, 1, max_rows=2) == [[1], [5], [4], [2], [0, 3]]
+
+
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_experiences_hold_the_same_rollouts_as_openrlhfs_in_less_memory(ranks):
+@pytest.mark.parametrize("dynamic", [True, False])
+def test_experiences_hold_the_same_rollouts_as_openrlhfs_in_less_memory(ranks, dynamic):
     args = openrlhf_parts.arguments(
-        actor__num_gpus_per_node=2 * ranks, ds__ring_attn_size=ranks, train__dynamic_batch_enable=True,
-        rollout__max_tokens_per_gpu=32, train__max_tokens_per_gpu=32,
+        actor__num_gpus_per_node=2 * ranks, ds__ring_attn_size=ranks, train__dynamic_batch_enable=dynamic,
+        rollout__max_tokens_per_gpu=32, train__max_tokens_per_gpu=32, rollout__micro_batch_size=4,
     )  # fmt: skip
 
     def rows(maker):
@@ -85,6 +91,15 @@ def test_experiences_hold_the_same_rollouts_as_openrlhfs_in_less_memory(ranks):
     ours, our_size = rows(openrlhf_parts.maker(args))
     assert ours == theirs and len(ours) == 8 * openrlhf_parts.SAMPLES
     assert our_size < their_size
+
+
+@pytest.mark.parametrize(("workers", "size"), [(2, 16), (1, 32), (1, 64), (1, 12)])
+def test_rollouts_stay_as_they_come_where_a_worker_has_one_micro_batch_or_some_would_have_fewer(workers, size):
+    args = openrlhf_parts.arguments(actor__num_gpus_per_node=workers, rollout__micro_batch_size=size)
+    maker = openrlhf_parts.maker(args)
+    maker.tokenizer = type("Words", (), {"pad_token_id": 0})
+    made = maker.split_rollout_samples(openrlhf_parts.experiences(8, 1))
+    assert [place for experience in made for place in experience.index] == list(range(32))
 
 
 def test_openrlhf_pads_long_and_short_rollouts_to_the_same_length():

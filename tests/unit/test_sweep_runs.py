@@ -3,13 +3,12 @@
 import csv
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
+from stand_in_sweep import attempts, finished, start, sweep_file
 
 from openrlhf_ktae.checkpoints import write_manifest
 from openrlhf_ktae.files import write_json
@@ -19,40 +18,10 @@ from openrlhf_ktae.sweep.folder import SweepFolder, seconds_left
 from openrlhf_ktae.sweep.outcomes import read_outcomes
 from openrlhf_ktae.sweep.plan import planned_runs, read_sweep
 
-ROOT = Path(__file__).resolve().parents[2]
-TRAINER = (sys.executable, str(ROOT / "tests" / "support" / "stand_in_training.py"))
-DRIVER = f"""
-import sys
-from pathlib import Path
-from openrlhf_ktae.runs.sweep import sweep_command
-file, output, parallel, only = sys.argv[1:]
-sys.exit(sweep_command(Path(file), Path(output), False, int(parallel), only.split(), trainer={TRAINER!r}))
-"""
-
 
 @pytest.fixture
 def file(tmp_path) -> Path:
-    path = tmp_path / "sweep.yaml"
-    arms = {"grpo": {"advantage.terms": []}, "ktae": {"advantage.terms": ["ktae"]}}
-    content = {"recipe": str(ROOT / "recipes" / "quickstart"), "seeds": [1, 2], "arms": arms, "baseline": "grpo"}
-    path.write_text(yaml.safe_dump(content))
-    return path
-
-
-def start(file: Path, output: Path, parallel: int = 1, only: str = "") -> subprocess.Popen:
-    arguments = [sys.executable, "-c", DRIVER, str(file), str(output), str(parallel), only]
-    return subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def attempts(file: Path, output: Path) -> dict[str, list[str]]:
-    """Status of every attempt, by run."""
-    folder = SweepFolder(output)
-    runs = planned_runs(read_sweep(file), file.parent)
-    return {run.name: [attempt.read()["status"] for attempt in folder.attempts(run)] for run in runs}
-
-
-def finished(file: Path, output: Path) -> list[str]:
-    return [name for name, found in attempts(file, output).items() if "finished" in found]
+    return sweep_file(tmp_path)
 
 
 def test_a_sweep_leaves_a_row_per_run_and_its_second_start_runs_nothing(file, tmp_path):
