@@ -77,11 +77,14 @@ def sweep(
             metavar="TEXT", help="Only runs whose name holds this, such as grpo/; may be given several times."
         ),
     ] = None,
+    max_failures: Annotated[
+        int, typer.Option(min=0, help="Start no more runs after so many failures in a row; 0: go on in any case.")
+    ] = 3,
 ) -> None:
     """Train several arms on the same seeds, and count what came out; the same command goes on where it stopped."""
     from openrlhf_ktae.runs.sweep import sweep_command
 
-    raise typer.Exit(sweep_command(file, output, dry_run, parallel, only or []))
+    raise typer.Exit(sweep_command(file, output, dry_run, parallel, only or [], max_failures))
 
 
 @app.command("options")

@@ -6,9 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def sweep_command(
     dry_run: bool,
     parallel: int,
     only: Sequence[str],
+    max_failures: int,
     trainer: Sequence[str] = TRAINER,
 ) -> int:
     """Runs the command; returns its exit code: 0 where everything asked for is finished."""
@@ -69,7 +71,21 @@ def sweep_command(
     if dry_run:
         return _print_runs(folder, chosen)
     folder.describe(file, sweep, git_commit(file.parent), notes)
-    return Sweep(folder, sweep, runs, chosen, parallel, trainer).run()
+    on_cpu = all(config.run.device == "cpu" for _, config in configs) and not os.environ.get("RAY_ADDRESS")
+    cores = shares_of(os.sched_getaffinity(0), parallel) if on_cpu else []
+    return Sweep(folder, sweep, runs, chosen, parallel, max_failures, cores, trainer).run()
+
+
+def shares_of(cores: Collection[int], runs: int) -> list[set[int]]:
+    """The cores that each of several runs at a time has for itself; none where one has all or there are too few.
+
+    Beside each other, runs that compute on all cores wait for the core that the other one has.
+    """
+    if not 1 < runs <= len(cores):
+        return []
+    numbers = sorted(cores)
+    edges = [share * len(numbers) // runs for share in range(runs + 1)]
+    return [set(numbers[start:end]) for start, end in pairwise(edges)]
 
 
 def _path(run: PlannedRun) -> str:
@@ -141,6 +157,8 @@ class _Active:
     lock: int
     log: Path
     started: float
+    cores: set[int] | None
+    """Those it runs on; None: all."""
 
 
 class Sweep:
@@ -153,9 +171,13 @@ class Sweep:
         runs: list[PlannedRun],
         chosen: list[PlannedRun],
         parallel: int,
+        max_failures: int,
+        cores: list[set[int]],
         trainer: Sequence[str],
     ) -> None:
         self._folder, self._sweep, self._all, self._runs, self._parallel = folder, sweep, runs, chosen, parallel
+        self._max_failures, self._failures = max_failures, 0
+        self._free_cores = cores
         self._trainer = trainer
         self._active: list[_Active] = []
         self._tried: set[str] = set()
@@ -163,7 +185,10 @@ class Sweep:
         """Names of runs that another sweep in this folder trains now."""
 
     def run(self) -> int:
-        """Runs everything that is left, at most ``parallel`` at a time; a run that fails is tried once."""
+        """Runs everything that is left, at most ``parallel`` at a time; a run that fails is tried once.
+
+        Starts no more after ``max_failures`` failures in a row (0: after none).
+        """
         done = self._finished()
         say(f"Sweep {self._folder.path}: {len(self._runs)} runs, {done} finished already, {self._parallel} at a time")
         try:
@@ -179,11 +204,16 @@ class Sweep:
             self._write_summary()
         left = len(self._runs) - self._finished()
         say(f"{len(self._runs) - left} of {len(self._runs)} runs finished; {self._folder.summary_csv}")
+        if self._gives_up():
+            say_error("sweep", f"the last {self._failures} runs failed; no more were started (--max-failures)")
         if left:
             say_error("sweep", f"{left} runs are not finished: the same command tries them again")
         else:
             say(f"The page: openrlhf-ktae report {self._folder.path}")
         return 1 if left else 0
+
+    def _gives_up(self) -> bool:
+        return 0 < self._max_failures <= self._failures
 
     def _finished(self) -> int:
         return sum(self._folder.state(run).status == "finished" for run in self._runs)
@@ -191,7 +221,7 @@ class Sweep:
     def _start_more(self) -> bool:
         """Starts runs while there is room; returns whether any was started."""
         started = False
-        while len(self._active) < self._parallel:
+        while len(self._active) < self._parallel and not self._gives_up():
             states = {run.name: self._folder.state(run) for run in self._runs}
             run = next_run(self._runs, states, self._tried | self._elsewhere)
             if run is None:
@@ -227,16 +257,22 @@ class Sweep:
                 start_new_session=True,
                 pass_fds=(lock,),
             )
+        # Before it has started anything: threads and processes inherit it.
+        cores = self._free_cores.pop() if self._free_cores else None
+        if cores is not None:
+            with suppress(ProcessLookupError):  # it has ended already
+                os.sched_setaffinity(process.pid, cores)
         how = "goes on" if state.resumes else "starts anew" if state.status == "broken" else "starts"
         say(f"{run.name}: {how} ({log})")
         self._tried.add(run.name)
-        self._active.append(_Active(run, process, lock, log, time.monotonic()))
+        self._active.append(_Active(run, process, lock, log, time.monotonic(), cores))
 
     def _look(self) -> None:
         """Takes in runs that have ended, here or elsewhere."""
         for active in [active for active in self._active if active.process.poll() is not None]:
             self._active.remove(active)
             os.close(active.lock)
+            self._free_cores += [] if active.cores is None else [active.cores]
             self._report(active)
             self._write_summary()
         for name in list(self._elsewhere):
@@ -250,7 +286,9 @@ class Sweep:
         seconds = time.monotonic() - active.started
         if state.status == "finished":
             end = f"finished in {seconds:.0f} s"
+            self._failures = 0
         else:
+            self._failures += 1
             reason = state.newest.read()["reason"] if state.newest else None
             end = f"not finished (exit code {active.process.returncode}): {reason or f'see {active.log}'}"
         say(f"{active.run.name}: {end}{self._progress()}")

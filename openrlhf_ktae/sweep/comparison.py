@@ -130,7 +130,7 @@ def _start(outcome: Outcome) -> tuple[int, str]:
 
 
 def unpaired(outcomes: Sequence[Outcome], sweep: SweepFile) -> list[str]:
-    """A sentence for every arm of a setting with runs that start from other weights than the baseline's of their seed."""
+    """A sentence for every arm with runs that start from other weights than the baseline's of the same seed."""
     finished = [outcome for outcome in outcomes if outcome.status == "finished"]
     of_baseline = {(o.run.setting, o.run.seed): _start(o) for o in finished if o.run.arm == sweep.baseline}
     others: dict[str, list[int]] = {}

@@ -1,4 +1,4 @@
-"""Upper bound for credit by token: the rollout's advantage on the tokens that decide, none on the others.
+"""Credit by one who knows: the rollout's advantage on the tokens that decide, less of it or none on the others.
 
 For worded arithmetic, which knows the tokens that decide.
 """
@@ -6,6 +6,7 @@ For worded arithmetic, which knows the tokens that decide.
 from functools import cached_property
 
 import torch
+from pydantic import Field
 from transformers import AutoTokenizer
 
 from openrlhf_ktae.advantage.term import AdvantageTerm, TermResult
@@ -19,9 +20,12 @@ class OracleCreditOptions(Options):
     model: str
     """The folder of the start model, whose tokenizer says what a token reads."""
 
+    others: float = Field(default=0.0, ge=0, le=1)
+    """Share of the advantage that is left to tokens that do not decide."""
+
 
 class Term(AdvantageTerm):
-    """A'_t = A_t where token t decides, else 0. The mean is still taken over all tokens."""
+    """A'_t = A_t where token t decides, else ``others`` x A_t. The mean is still taken over all tokens."""
 
     Options = OracleCreditOptions
 
@@ -37,4 +41,5 @@ class Term(AdvantageTerm):
             texts = [self._texts.get(token, "") for token in batch.token_ids[row, mask].tolist()]
             decides[row, mask] = torch.tensor(decisive_tokens(texts), dtype=torch.bool)
         metrics = {"share": decides.sum().item() / max(1, int(batch.mask.sum()))}
-        return TermResult(advantages * decides, metrics, {"decides": decides.to(advantages.dtype)})
+        shares = torch.where(decides, 1.0, self.options.others)
+        return TermResult(advantages * shares, metrics, {"decides": decides.to(advantages.dtype)})

@@ -15,8 +15,9 @@ DRIVER = f"""
 import sys
 from pathlib import Path
 from openrlhf_ktae.runs.sweep import sweep_command
-file, output, parallel, only = sys.argv[1:]
-sys.exit(sweep_command(Path(file), Path(output), False, int(parallel), only.split(), trainer={TRAINER!r}))
+file, output, parallel, only, failures = sys.argv[1:]
+arguments = [Path(file), Path(output), False, int(parallel), only.split(), int(failures)]
+sys.exit(sweep_command(*arguments, trainer={TRAINER!r}))
 """
 
 
@@ -29,8 +30,9 @@ def sweep_file(folder: Path) -> Path:
     return path
 
 
-def start(file: Path, output: Path, parallel: int = 1, only: str = "") -> subprocess.Popen:
-    arguments = [sys.executable, "-c", DRIVER, str(file), str(output), str(parallel), only]
+def start(file: Path, output: Path, parallel: int = 1, only: str = "", failures: int = 3) -> subprocess.Popen:
+    """`openrlhf-ktae sweep`; ``failures`` is its ``--max-failures``."""
+    arguments = [sys.executable, "-c", DRIVER, str(file), str(output), str(parallel), only, str(failures)]
     return subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 

@@ -5,6 +5,7 @@ It takes the same arguments, leaves the same files, and needs a moment where the
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -29,6 +30,7 @@ def main(arguments: list[str]) -> int:
         )
     settings = dict(override.partition("=")[::2] for override in folder.read()["overrides"])
     time.sleep(0.3)
+    folder.update(cores=sorted(os.sched_getaffinity(0)))
     if settings.get("run.tracked_rollouts") == "0":
         folder.update(status="failed", reason="asked to fail", finished_at=now())
         return 1

@@ -167,3 +167,6 @@ def test_oracle_credit_is_the_advantage_on_the_tokens_that_decide():
     expected = [[0, 0.5, 0.5, 0, 0, 0, 0.5, 0], [0, -2, -2, 0, 0, 0, 0, 0]]
     assert found.advantages.tolist() == expected
     assert found.metrics["share"] == pytest.approx(5 / 10)
+    term.options = oracle.OracleCreditOptions(model="nowhere", others=0.5)
+    halves = [[0.25, 0.5, 0.5, 0.25, 0.25, 0.25, 0.5, 0.25], [-1, -2, -2, -1, -1, -1, -1, -1]]
+    assert term.apply(batch, torch.tensor([[0.5], [-2.0]]).expand(2, 8)).advantages.tolist() == halves

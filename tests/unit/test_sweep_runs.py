@@ -14,6 +14,7 @@ from openrlhf_ktae.checkpoints import write_manifest
 from openrlhf_ktae.files import write_json
 from openrlhf_ktae.recipe import resolve
 from openrlhf_ktae.run_folder import RunFolder, now
+from openrlhf_ktae.runs.sweep import shares_of
 from openrlhf_ktae.sweep.folder import SweepFolder, seconds_left
 from openrlhf_ktae.sweep.outcomes import read_outcomes
 from openrlhf_ktae.sweep.plan import planned_runs, read_sweep
@@ -101,6 +102,42 @@ def test_a_run_that_fails_is_named_does_not_stop_the_others_and_is_tried_again(f
         "broken/seed-1": ["failed"],
     }
     assert "broken/seed-1: starts anew" in start(file, output, only="broken").communicate()[0]
+
+
+def test_runs_at_a_time_share_the_cores():
+    assert shares_of({0, 1, 4, 5, 6}, 2) == [{0, 1}, {4, 5, 6}]
+    assert shares_of({0, 1}, 1) == shares_of({0, 1}, 3) == []
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core")
+def test_each_of_two_runs_at_a_time_has_cores_of_its_own(file, tmp_path):
+    content = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump(content | {"seeds": [1]}))
+    start(file, tmp_path / "out", parallel=2).communicate()
+    folder, runs = SweepFolder(tmp_path / "out"), planned_runs(read_sweep(file), file.parent)
+    found = [set(folder.attempts(run)[0].read()["cores"]) for run in runs]
+    assert sorted(map(min, found)) == sorted(map(min, shares_of(os.sched_getaffinity(0), 2)))
+    assert not set.intersection(*found)
+
+
+@pytest.mark.parametrize(("failures", "tried"), [(3, 3), (2, 2), (0, 5)])
+def test_a_sweep_whose_runs_all_fail_starts_no_more(file, tmp_path, failures, tried):
+    content = yaml.safe_load(file.read_text())
+    content |= {"options": {"run.tracked_rollouts": 0}, "seeds": [1, 2, 3, 4, 5]}
+    file.write_text(yaml.safe_dump(content))
+    process = start(file, tmp_path / "out", only="grpo/", failures=failures)
+    said = " ".join(process.communicate()[0].split())
+    assert process.returncode == 1 and said.count("asked to fail") == tried
+    assert (f"the last {tried} runs failed; no more were started (--max-failures)" in said) == (failures != 0)
+
+
+def test_a_run_that_finishes_forgives_those_that_failed_before_it(file, tmp_path):
+    content = yaml.safe_load(file.read_text())
+    content["arms"]["broken"] = {"advantage.terms": [], "run.tracked_rollouts": 0}
+    file.write_text(yaml.safe_dump(content))
+    process = start(file, tmp_path / "out", failures=2)
+    said = process.communicate()[0]
+    assert said.count("asked to fail") == 2 and "4 of 6 runs finished" in said and "no more were started" not in said
 
 
 def test_a_broken_run_with_a_checkpoint_goes_on_with_it(file, tmp_path):
