@@ -3,6 +3,8 @@
 Without dynamic batches OpenRLHF shuffles the rollouts of a step and pads every micro batch to its longest one
 (trainer/ray/ppo_actor.py:163): where lengths differ, most of what it computes on is padding. The sum of the gradients
 of an update's micro batches does not depend on which of its rollouts share one (utils/loss_utils.py:80).
+
+Packed samples have no padding: there, sorting would only give the first micro batch more tokens than any random one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,12 +40,12 @@ class LengthSortedBatches(Sampler[list[int]]):
 def length_sorted_loader(
     replay_buffer: Any, batch_size: int, shuffle: bool, drop_last: bool, *, options: TrainingOptions, **others: Any
 ) -> DataLoader:
-    """In place of the `DataLoader` of an optimisation; upstream's own where its order is not random or needs no other.
+    """In place of the `DataLoader` of an optimisation; upstream's own where its order is not random or gains nothing.
 
     Args:
         replay_buffer: OpenRLHF's, with the rollouts of an update as ``update_size`` (`policy_actor`).
     """
-    if not shuffle or replay_buffer.update_size <= batch_size:
+    if not shuffle or replay_buffer.packing_samples or replay_buffer.update_size <= batch_size:
         return DataLoader(replay_buffer, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last, **others)
     lengths = [int(rollout.total_length.item()) for rollout in replay_buffer.items]
     batches = LengthSortedBatches(lengths, batch_size, replay_buffer.update_size)

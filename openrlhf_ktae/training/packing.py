@@ -51,7 +51,7 @@ def micro_batches(
 
 def packed(rollouts: list[Experience], args: Any, pad_token_id: int) -> list[Experience] | None:
     """In place of OpenRLHF's `RemoteExperienceMaker.split_rollout_samples`; None as above, and without dynamic batches
-    where a worker has one micro batch, or some would have fewer rollouts than others."""
+    where samples are packed, a worker has one micro batch, or some would have fewer rollouts than others."""
     ranks = args.ds.ring_attn_size * args.ds.tensor_parallel_size
     workers = args.actor.num_nodes * args.actor.num_gpus_per_node // ranks
     lengths = [int(rollout.total_length.item()) for rollout in rollouts]
@@ -60,7 +60,8 @@ def packed(rollouts: list[Experience], args: Any, pad_token_id: int) -> list[Exp
     else:
         size = args.rollout.micro_batch_size
         more, rest = divmod(len(rollouts), size * workers)
-        rows = micro_batches(lengths, sum(lengths), workers, size) if more > 1 and not rest else None
+        sorts = more > 1 and not rest and not args.ds.packing_samples
+        rows = micro_batches(lengths, sum(lengths), workers, size) if sorts else None
     if rows is None:
         return None
     for place, rollout in enumerate(rollouts):

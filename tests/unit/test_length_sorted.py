@@ -40,9 +40,9 @@ def test_what_fills_no_micro_batch_is_dropped():
 class Buffer(list):
     """A replay buffer of numbered rollouts."""
 
-    def __init__(self, update_size: int) -> None:
+    def __init__(self, update_size: int, packing_samples: bool = False) -> None:
         super().__init__(range(96))
-        self.update_size = update_size
+        self.update_size, self.packing_samples = update_size, packing_samples
         self.items = [openrlhf_parts.Experience(total_length=torch.tensor([length])) for length in LENGTHS]
 
 
@@ -59,9 +59,11 @@ def test_the_loader_sorts_within_random_updates():
     assert padded(batches) < 0.75 * padded(loaded(Buffer(8)))
 
 
-@pytest.mark.parametrize(("update_size", "shuffle"), [(8, True), (32, False)])
-def test_an_update_of_one_micro_batch_and_an_order_that_is_not_random_are_upstreams(update_size, shuffle):
-    ours = loaded(Buffer(update_size), shuffle=shuffle)
+@pytest.mark.parametrize(("update_size", "shuffle", "packs"), [(8, True, False), (32, False, False), (32, True, True)])
+def test_one_micro_batch_an_order_that_is_not_random_and_packed_samples_are_left_to_upstream(
+    update_size, shuffle, packs
+):
+    ours = loaded(Buffer(update_size, packs), shuffle=shuffle)
     torch.manual_seed(3)
     theirs = DataLoader(Buffer(8), batch_size=8, shuffle=shuffle, drop_last=True, collate_fn=list)  # type: ignore[arg-type]
     assert ours == list(theirs)

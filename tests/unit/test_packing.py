@@ -63,8 +63,7 @@ def test_a_micro_batch_holds_no_more_rows_than_it_may():
     assert micro_batches([5, 9, 6, 3, 7, 8], 10, 1, max_rows=2) == [[1], [5], [4], [2], [0, 3]]
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
-@pytest.mark.parametrize("dynamic", [True, False])
+@pytest.mark.parametrize(("ranks", "dynamic"), [(1, True), (2, True), (1, False)])  # ring attention packs samples
 def test_experiences_hold_the_same_rollouts_as_openrlhfs_in_less_memory(ranks, dynamic):
     args = openrlhf_parts.arguments(
         actor__num_gpus_per_node=2 * ranks, ds__ring_attn_size=ranks, train__dynamic_batch_enable=dynamic,
@@ -93,9 +92,13 @@ def test_experiences_hold_the_same_rollouts_as_openrlhfs_in_less_memory(ranks, d
     assert our_size < their_size
 
 
-@pytest.mark.parametrize(("workers", "size"), [(2, 16), (1, 32), (1, 64), (1, 12)])
-def test_rollouts_stay_as_they_come_where_a_worker_has_one_micro_batch_or_some_would_have_fewer(workers, size):
-    args = openrlhf_parts.arguments(actor__num_gpus_per_node=workers, rollout__micro_batch_size=size)
+@pytest.mark.parametrize(
+    ("workers", "size", "packs"), [(2, 16, False), (1, 32, False), (1, 64, False), (1, 12, False), (1, 4, True)]
+)
+def test_rollouts_stay_as_they_come_where_sorting_gains_nothing_or_workers_would_get_fewer(workers, size, packs):
+    args = openrlhf_parts.arguments(
+        actor__num_gpus_per_node=workers, rollout__micro_batch_size=size, ds__packing_samples=packs
+    )
     maker = openrlhf_parts.maker(args)
     maker.tokenizer = type("Words", (), {"pad_token_id": 0})
     made = maker.split_rollout_samples(openrlhf_parts.experiences(8, 1))

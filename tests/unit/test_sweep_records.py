@@ -98,3 +98,14 @@ def test_runs_from_other_weights_are_no_pair():
     (said,) = unpaired(found, SWEEP)
     assert said.startswith("better: started from other weights than grpo on seeds 1, 2")
     assert unpaired(outcomes(), SWEEP) == []
+
+
+@pytest.mark.parametrize("name", [".", "parts"])
+def test_the_documented_numbers_and_figures_follow_from_the_tables(tmp_path, name):
+    evidence = Path(__file__).resolve().parents[2] / "docs" / "evidence" / name
+    for table in ("sweep.json", "summary.csv", "curves.csv"):
+        shutil.copy(evidence / table, tmp_path)
+    write_sweep_page(tmp_path)
+    assert (tmp_path / "comparison.csv").read_text() == (evidence / "comparison.csv").read_text()
+    made = {path.read_text() for path in (tmp_path / "figures").glob("*.svg")}
+    assert all(figure.read_text() in made for figure in evidence.glob("*.svg"))
