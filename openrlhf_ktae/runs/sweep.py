@@ -13,32 +13,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from openrlhf_ktae.recipe import RunConfig, resolve
 from openrlhf_ktae.run_folder import git_commit
 from openrlhf_ktae.runs.terminal import say, say_error
+from openrlhf_ktae.sweep.checks import check_runs, resolved_runs
 from openrlhf_ktae.sweep.folder import SweepFolder, next_run, seconds_left, seconds_of
 from openrlhf_ktae.sweep.outcomes import read_outcomes, write_summary
 from openrlhf_ktae.sweep.plan import PlannedRun, SweepFile, planned_runs, read_sweep
-from openrlhf_ktae.tasks.task import MadeOptions
 
 TRAINER = (sys.executable, "-m", "openrlhf_ktae.runs.with_parent", "train")
 """The command that trains one recipe."""
 _POLL_SECONDS = 0.5
 _TERMINAL_LOG = "terminal.log"
 """In a run's folder: what `openrlhf-ktae train` says, of all its attempts."""
-_SAME_FOR_ALL = {
-    "actor.model_name_or_path": "start from the same model",
-    "data.prompt_dataset": "see the same prompts",
-    "data.max_samples": "see the same prompts",
-    "rollout.batch_size": "see the same prompts",
-    "algo.dynamic_filtering_enable": "see the same prompts",
-    "eval.dataset": "answer the same problems",
-}
-"""Options that make arms of one seed comparable, with what two that differ in them do not do."""
-_COLLAPSE_NOTE = (
-    "run.stop_on_collapse is on: a run that collapses is not finished and does not count, which flatters its arm; "
-    "set it to false"
-)
 
 
 def sweep_command(
@@ -91,51 +77,6 @@ def shares_of(cores: Collection[int], runs: int) -> list[set[int]]:
 def _path(run: PlannedRun) -> str:
     """A run's name, of which ``seed-1/`` is a part where it is not seed 10."""
     return f"{run.name}/"
-
-
-def resolved_runs(runs: Sequence[PlannedRun]) -> list[tuple[PlannedRun, RunConfig]]:
-    """Every run with its recipe and options, resolved before any starts.
-
-    Raises:
-        ValueError: an option that cannot be.
-    """
-    resolved = []
-    for run in runs:
-        try:
-            resolved.append((run, resolve(run.recipe, list(run.overrides))))
-        except ValueError as error:
-            raise ValueError(f"{run.name}: {error}") from error
-    return resolved
-
-
-def check_runs(sweep: SweepFile, resolved: Sequence[tuple[PlannedRun, RunConfig]]) -> list[str]:
-    """Returns in what an arm differs from the baseline besides its method.
-
-    Raises:
-        ValueError: two runs that would make each other's prompts and model anew.
-    """
-    notes: dict[str, None] = {}
-    made: dict[Path, tuple[str, MadeOptions]] = {}
-    of_baseline: dict[tuple[str, int], RunConfig] = {}
-    for run, config in resolved:
-        if run.arm == sweep.baseline:
-            of_baseline[run.setting, run.seed] = config
-        options = config.make_task().options
-        if isinstance(options, MadeOptions):
-            other, before = made.setdefault(Path(options.directory).resolve(), (run.name, options))
-            if before != options:
-                raise ValueError(
-                    f"{run.name}: makes its prompts and model in {options.directory}, as {other} does with other "
-                    f"options; say {config.task}.directory, and the paths of data and model, in the setting"
-                )
-    for run, config in resolved:
-        baseline = of_baseline[run.setting, run.seed]
-        for option, both in _SAME_FOR_ALL.items():
-            if config.openrlhf.get(option) != baseline.openrlhf.get(option):
-                notes[f"{option} of arm {run.arm} is not the baseline's: the two do not {both}"] = None
-        if config.run.stop_on_collapse:
-            notes[_COLLAPSE_NOTE] = None
-    return list(notes)
 
 
 def _print_runs(folder: SweepFolder, runs: Sequence[PlannedRun]) -> int:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from openrlhf_ktae.recipe import resolve
-from openrlhf_ktae.runs.sweep import check_runs, resolved_runs
+from openrlhf_ktae.sweep.checks import check_runs, resolved_runs
 from openrlhf_ktae.sweep.plan import SweepFile, planned_runs, read_sweep, settings_of
 
 ROOT = Path(__file__).resolve().parents[2]
