@@ -136,24 +136,14 @@ class SweepFolder:
             ValueError: naming the run, the option, and both values.
         """
         asked = _by_name(run.overrides)
-        if run.name in self.records and (before := self._described.get(run.name)) is not None:
-            for option in sorted(asked.keys() | before.keys()):
-                if asked.get(option) != before.get(option):
-                    raise ValueError(
-                        f"{run.name}: {option} was {before.get(option, 'not set')} in {self.sweep_json}, whose "
-                        f"summary.csv counts the run as finished, and the sweep's file says "
-                        f"{asked.get(option, 'nothing')}; {_WAY_OUT}"
-                    )
+        if run.name in self.records:
+            before = self._described.get(run.name, asked)
+            _refuse_others(run, asked, before, f"{self.sweep_json}, whose summary.csv counts the run as finished,")
         for attempt in self.attempts(run):
             described = attempt.read()
             found = _by_name(described["overrides"])
             found.pop("run.output_dir", None)
-            for option in sorted(asked.keys() | found.keys()):
-                if asked.get(option) != found.get(option):
-                    raise ValueError(
-                        f"{run.name}: {option} was {found.get(option, 'not set')} in {attempt.path}, and the sweep's "
-                        f"file says {asked.get(option, 'nothing')}; {_WAY_OUT}"
-                    )
+            _refuse_others(run, asked, found, f"{attempt.path},")
             # What the recipe and its fragments say; an option that either does not know came or went between versions.
             said, before = _numbers_and_names(config.described(attempt.path)), _numbers_and_names(described["config"])
             for option in sorted(said.keys() & before.keys()):
@@ -162,6 +152,15 @@ class SweepFolder:
                         f"{run.name}: {option} was {before[option]} in {attempt.path}, and is {said[option]} now "
                         f"({config.sources.get(option, 'a default')}); {_WAY_OUT}"
                     )
+
+
+def _refuse_others(run: PlannedRun, asked: Mapping[str, str], before: Mapping[str, str], where: str) -> None:
+    for option in sorted(asked.keys() | before.keys()):
+        if asked.get(option) != before.get(option):
+            raise ValueError(
+                f"{run.name}: {option} was {before.get(option, 'not set')} in {where} and the sweep's file says "
+                f"{asked.get(option, 'nothing')}; {_WAY_OUT}"
+            )
 
 
 def _numbers_and_names(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

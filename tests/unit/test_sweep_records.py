@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 import yaml
-from stand_in_sweep import finished, start, sweep_file
+from stand_in_sweep import ROOT, finished, start, sweep_file
 from sweep_outcomes import SWEEP, outcome, outcomes
 
+from openrlhf_ktae.recipe import resolve
 from openrlhf_ktae.report.sweep_page import write_sweep_page
 from openrlhf_ktae.sweep.comparison import compare, unpaired
 from openrlhf_ktae.sweep.folder import SweepFolder
 from openrlhf_ktae.sweep.key_tokens import KeyTokenQuality
 from openrlhf_ktae.sweep.outcomes import numbers_of, read_outcomes, write_summary
+from openrlhf_ktae.sweep.plan import planned_runs, read_sweep
 from openrlhf_ktae.sweep.records import read_records
 
 
@@ -100,11 +102,17 @@ def test_runs_from_other_weights_are_no_pair():
     assert unpaired(outcomes(), SWEEP) == []
 
 
-@pytest.mark.parametrize("name", [".", "parts"])
-def test_the_documented_numbers_and_figures_follow_from_the_tables(tmp_path, name):
-    evidence = Path(__file__).resolve().parents[2] / "docs" / "evidence" / name
+@pytest.mark.parametrize(("name", "protocol"), [(".", "evidence"), ("parts", "evidence_parts")])
+def test_the_documented_study_goes_on_and_its_numbers_and_figures_follow_from_the_tables(tmp_path, name, protocol):
+    evidence = ROOT / "docs" / "evidence" / name
     for table in ("sweep.json", "summary.csv", "curves.csv"):
         shutil.copy(evidence / table, tmp_path)
+    folder, file = SweepFolder(tmp_path), ROOT / "recipes" / "sweeps" / f"{protocol}.yaml"
+    runs = planned_runs(read_sweep(file), file.parent)
+    for run in runs:
+        folder.check_options(run, resolve(run.recipe, list(run.overrides)))
+    states = [folder.state(run).status for run in runs]
+    assert states.count("finished") == (evidence / "summary.csv").read_text().count(",finished,") > 0
     write_sweep_page(tmp_path)
     assert (tmp_path / "comparison.csv").read_text() == (evidence / "comparison.csv").read_text()
     made = {path.read_text() for path in (tmp_path / "figures").glob("*.svg")}
