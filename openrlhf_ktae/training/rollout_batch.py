@@ -28,7 +28,7 @@ def gather(
     traces: Sequence[Trace] | None = None,
     memory: WorkArrays | None = None,
 ) -> RolloutBatch:
-    """The batch of a step. With dynamic batches a group is spread over several experiences of different paddings.
+    """The batch of a step. A group is spread over several experiences of different paddings.
 
     entropies: one (B, T - 1) tensor per experience.
     traces: how each rollout was sampled, in sampling order.
