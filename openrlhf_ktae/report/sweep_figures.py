@@ -117,7 +117,7 @@ def difference_figure(title: str, unit: str, rows: Sequence[DifferenceRow], digi
     ]
     low, high, ticks = _axis(min(0.0, *ends, *(r.difference.estimate.mean for r in rows)),
                              max(0.0, *ends, *(r.difference.estimate.mean for r in rows)))  # fmt: skip
-    top, left = 44, min(190, 26 + int(7.2 * max(len(row.label) for row in rows)))
+    top, left = 44, min(WIDTH // 2, 26 + int(7.2 * max(len(row.label) for row in rows)))
     height = top + _ROW * len(rows) + _BOTTOM
 
     def x(value: float) -> float:
