@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from openrlhf_ktae.files import take_lock, write_json
+from openrlhf_ktae.files import fingerprint, take_lock, write_json
 from openrlhf_ktae.run_folder import RunFolder
 from openrlhf_ktae.runs import plan as module
 from openrlhf_ktae.runs.plan import hold, in_new_folder, open_folder, plan_run
@@ -130,3 +130,15 @@ def test_reading_a_run_needs_no_lock(folder, capsys):
     with hold(folder):
         assert checkpoints_command(folder.path) == 0
     assert "global_step1" in capsys.readouterr().out
+
+
+def test_a_run_notes_the_weights_it_started_from_and_keeps_them_when_it_is_resumed(tmp_path):
+    weights = tmp_path / "model" / "model.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"first")
+    overrides = [f"run.output_dir={tmp_path}", f"actor.model_name_or_path={weights.parent}"]
+    plan = in_new_folder(plan_run(QUICKSTART, overrides, None))
+    noted = open_folder(plan)["start_model"]
+    assert noted == fingerprint(weights.parent, "*.safetensors") is not None
+    weights.write_bytes(b"other")
+    assert open_folder(plan)["start_model"] == noted != fingerprint(weights.parent, "*.safetensors")
