@@ -5,14 +5,17 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from openrlhf_ktae import forks
+from openrlhf_ktae.forks import PYTHON_VARIABLE
 from openrlhf_ktae.run_folder import git_commit
 from openrlhf_ktae.runs.terminal import say, say_error
 from openrlhf_ktae.sweep.checks import check_runs, resolved_runs
@@ -59,7 +62,22 @@ def sweep_command(
     folder.describe(file, sweep, git_commit(file.parent), notes)
     on_cpu = all(config.run.device == "cpu" for _, config in configs) and not os.environ.get("RAY_ADDRESS")
     cores = shares_of(os.sched_getaffinity(0), parallel) if on_cpu else []
-    return Sweep(folder, sweep, runs, chosen, parallel, max_failures, cores, trainer).run()
+    with ExitStack() as held:
+        # A trainer of another kind starts nothing that could be forked.
+        python = held.enter_context(_fork_server()) if on_cpu and trainer is TRAINER else None
+        return Sweep(folder, sweep, runs, chosen, parallel, max_failures, cores, trainer, python).run()
+
+
+@contextmanager
+def _fork_server() -> Iterator[Path]:
+    """One process that imports everything once, for all runs inside; the executable that stands for Python."""
+    with tempfile.TemporaryDirectory(prefix="ktae-") as folder:
+        server = forks.start(Path(folder), own_session=True)
+        try:
+            yield server.python
+        finally:
+            server.process.terminate()
+            server.process.wait()
 
 
 def shares_of(cores: Collection[int], runs: int) -> list[set[int]]:
@@ -115,11 +133,13 @@ class Sweep:
         max_failures: int,
         cores: list[set[int]],
         trainer: Sequence[str],
+        python: Path | None,
     ) -> None:
         self._folder, self._sweep, self._all, self._runs, self._parallel = folder, sweep, runs, chosen, parallel
         self._max_failures, self._failures = max_failures, 0
         self._free_cores = cores
         self._trainer = trainer
+        self._environment = {PYTHON_VARIABLE: str(python)} if python else {}
         self._active: list[_Active] = []
         self._tried: set[str] = set()
         self._elsewhere: set[str] = set()
@@ -197,6 +217,7 @@ class Sweep:
                 # Ctrl-C reaches us alone; the lock is held until the run itself has ended.
                 start_new_session=True,
                 pass_fds=(lock,),
+                env=os.environ | self._environment,
             )
         # Before it has started anything: threads and processes inherit it.
         cores = self._free_cores.pop() if self._free_cores else None

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from openrlhf_ktae.config import RunOptions
+from openrlhf_ktae.forks import PYTHON_VARIABLE
 from openrlhf_ktae.ray_address import check_reachable
 from openrlhf_ktae.training import attention
-from openrlhf_ktae.training.fork_server import PYTHON_VARIABLE
 
 RAY_SETTINGS = {
     # Without process groups vLLM's engine outlives an actor that is killed, and the policy waits for it for ever.
@@ -25,13 +25,22 @@ _LOST_SECONDS = 20.0
 """A run whose actors were on a dead node has ended with their errors by then, which say more."""
 
 
-def start_ray(run: RunOptions, environment: dict[str, str], gpus: Mapping[str, int]) -> None:
-    """Connects to the cluster of RAY_ADDRESS, or starts a Ray of our own that ends with this process.
+def hold_ray(run: RunOptions) -> str:
+    """Starts a Ray for a CPU that ends with this process; returns its address for `start_ray` in another one."""
+    import ray
+
+    ray.init(**_own_ray(run))
+    return ray.get_runtime_context().gcs_address
+
+
+def start_ray(run: RunOptions, environment: dict[str, str], gpus: Mapping[str, int], held: str | None = None) -> None:
+    """Connects to the cluster of RAY_ADDRESS, or to a Ray of our own, started here unless another process holds it.
 
     Args:
         run: this project's options of the run.
         environment: of every Ray worker.
         gpus: GPUs by role, as the batch plan counts them.
+        held: what `hold_ray` returned elsewhere; without it a Ray of our own ends with this process.
 
     Raises:
         ValueError: the cluster lacks GPUs or CPUs, or others hold them, after ``run.cluster_wait_seconds``.
@@ -39,7 +48,6 @@ def start_ray(run: RunOptions, environment: dict[str, str], gpus: Mapping[str, i
     """
     import ray
 
-    needed = sum(gpus.values())
     # DeepSpeed finds ninja on the PATH when it compiles its optimizer; Ray fills in the worker's own.
     path = f"{Path(sys.executable).parent}:${{PATH}}"
     runtime_env: dict[str, Any] = {"env_vars": environment | {"PATH": path}}
@@ -49,26 +57,27 @@ def start_ray(run: RunOptions, environment: dict[str, str], gpus: Mapping[str, i
         runtime_env["worker_process_setup_hook"] = "openrlhf_ktae.training.cpu.install"
     elif not attention.flash_attn_is_installed():
         runtime_env["worker_process_setup_hook"] = "openrlhf_ktae.training.attention.install"
+    if held:
+        ray.init(address=held, runtime_env=runtime_env)
+    elif address := os.environ.get("RAY_ADDRESS"):
+        check_reachable(address, "RAY_ADDRESS")
+        ray.init(runtime_env=runtime_env)
+    else:
+        ray.init(runtime_env=runtime_env, **_own_ray(run, sum(gpus.values())))
+    wait_for_resources(gpus, run.cluster_wait_seconds)
+
+
+def _own_ray(run: RunOptions, gpus: int = 0) -> dict[str, Any]:
     for name, value in RAY_SETTINGS.items():
         os.environ.setdefault(name, value)
     # Without an address Ray joins whatever another `ray start` left on this machine, or waits for what has ended.
-    ours: dict[str, Any] = {"address": "local", "runtime_env": runtime_env}
-    if address := os.environ.get("RAY_ADDRESS"):
-        check_reachable(address, "RAY_ADDRESS")
-        ray.init(runtime_env=runtime_env)
-    elif run.device == "cpu":
+    ours: dict[str, Any] = {"address": "local"}
+    if run.device == "cpu":
         # OpenRLHF's placement asks for GPUs; Ray only counts them.
-        ray.init(
-            num_gpus=run.logical_gpus,
-            num_cpus=2 * run.logical_gpus,
-            object_store_memory=256 * 2**20,
-            include_dashboard=False,
-            **ours,
-        )
-    else:
-        # Ray counts cores, too; OpenRLHF reserves one for every GPU and needs one more to place its trainer.
-        ray.init(num_cpus=max(os.cpu_count() or 1, 2 * needed), **ours)
-    wait_for_resources(gpus, run.cluster_wait_seconds)
+        ours |= {"num_gpus": run.logical_gpus, "num_cpus": 2 * run.logical_gpus}
+        return ours | {"object_store_memory": 256 * 2**20, "include_dashboard": False}
+    # Ray counts cores, too; OpenRLHF reserves one for every GPU and needs one more to place its trainer.
+    return ours | {"num_cpus": max(os.cpu_count() or 1, 2 * gpus)}
 
 
 def wait_for_resources(gpus: Mapping[str, int], seconds: float) -> None:

@@ -13,12 +13,11 @@ import fcntl
 import importlib
 import json
 import os
+import runpy
 import select
-import shlex
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import threading
 import types
@@ -28,10 +27,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openrlhf_ktae.training import cpu, fork_client
-
-PYTHON_VARIABLE = "OPENRLHF_KTAE_PYTHON"
-"""Names the executable that stands for Python, for the processes of a run."""
+from openrlhf_ktae import fork_client
+from openrlhf_ktae.forks import FIRST_VARIABLE
+from openrlhf_ktae.training import cpu
 
 MODULES = (
     "datasets",
@@ -44,47 +42,6 @@ MODULES = (
 )
 """What is imported before a fork. Not Ray, nor what imports it: then it reads variables that are a worker's."""
 
-_SOCKET = "python.socket"
-_FIRST = "OPENRLHF_KTAE_FORKS"
-"""The first variable of every fork's environment, for the titles of processes.
-
-Ray's and vLLM's code looks for the memory of a title in front of the first variable (setproctitle: find_argv_from_env),
-which therefore has to stay where the kernel put it.
-"""
-
-
-@dataclass(frozen=True)
-class ForkServer:
-    """A server that lives as long as this object, and not longer than this process."""
-
-    process: subprocess.Popen
-    python: Path
-    """An executable that stands for Python."""
-
-
-def start(folder: Path) -> ForkServer:
-    """Starts a server, which imports while the caller goes on.
-
-    Args:
-        folder: for the executable and its socket; nobody else may write there, and its path has to be short.
-    """
-    address = folder / _SOCKET
-    with socket.socket(socket.AF_UNIX) as listener:
-        # Before anyone can ask: who asks while the server still imports waits in line.
-        listener.bind(str(address))
-        listener.listen()
-        process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(listener.fileno())],
-            stdin=subprocess.PIPE,
-            pass_fds=[listener.fileno()],
-            env={_FIRST: "1", **os.environ},
-        )
-    python = folder / "python"
-    client = [sys.executable, "-I", "-S", fork_client.__file__, str(address)]
-    python.write_text(f'#!/bin/sh\nexec {shlex.join(client)} "$@"\n', encoding="utf-8")
-    python.chmod(0o700)
-    return ForkServer(process, python)
-
 
 @dataclass
 class _Request:
@@ -95,6 +52,8 @@ class _Request:
     folder: str
     group: int
     """The process group that it is in."""
+    cores: list[int]
+    """The cores that it may compute on."""
     files: list[int]
     """Its open files' numbers."""
     received: list[int]
@@ -164,14 +123,17 @@ def become(request: _Request) -> None:
     _take_files(request)
     _take_environment(request.environment)
     os.chdir(request.folder)
-    with suppress(PermissionError):  # of another session
+    os.sched_setaffinity(0, request.cores)
+    try:
         os.setpgid(0, request.group)
+    except PermissionError:  # of another session: no signal to a group is meant for both
+        os.setpgid(0, 0)
     threading.Thread(target=_end_with, args=(request.client,), daemon=True).start()
     _run(request.arguments)
 
 
 def _take_environment(environment: Mapping[str, str]) -> None:
-    for name in os.environ.keys() - environment.keys() - {_FIRST}:
+    for name in os.environ.keys() - environment.keys() - {FIRST_VARIABLE}:
         del os.environ[name]
     for name, value in environment.items():
         if os.environ.get(name) != value:
@@ -199,10 +161,18 @@ def _end_with(client: socket.socket) -> None:
 
 
 def _run(arguments: Sequence[str]) -> None:
-    """Runs ``-c CODE ...`` or ``SCRIPT ...`` as the main program; the interpreter's options before it are ours."""
-    while arguments[0].startswith("-") and arguments[0] != "-c":
+    """Runs ``-c CODE ...``, ``-m MODULE ...`` or ``SCRIPT ...`` as the main program.
+
+    The interpreter's options before it are ours.
+    """
+    while arguments[0].startswith("-") and arguments[0] not in ("-c", "-m"):
         arguments = arguments[1:]
     main = sys.modules["__main__"] = types.ModuleType("__main__")
+    if arguments[0] == "-m":
+        sys.argv = [*arguments[1:]]
+        sys.path.insert(0, os.getcwd())
+        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+        return
     if arguments[0] == "-c":
         source, name, sys.argv = arguments[1], "<string>", ["-c", *arguments[2:]]
         sys.path.insert(0, "")
@@ -216,6 +186,10 @@ def _run(arguments: Sequence[str]) -> None:
 def main() -> None:
     """Entry point of the module."""
     listener = socket.socket(fileno=int(sys.argv[1]))
+    if cpu.ENVIRONMENT.items() - os.environ.items():
+        listener.set_inheritable(True)
+        program = [sys.executable, "-m", "openrlhf_ktae.training.fork_server", *sys.argv[1:]]
+        os.execve(sys.executable, program, {**os.environ, **cpu.ENVIRONMENT})
     with cpu.no_garbage_while_importing():
         for module in MODULES:
             importlib.import_module(module)

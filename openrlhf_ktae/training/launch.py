@@ -1,93 +1,49 @@
-"""Runs OpenRLHF's own command line with this project's classes in place of OpenRLHF's.
+"""The process below `openrlhf-ktae train`: everything that a run starts is in its session and ends with it.
 
 ``python -m openrlhf_ktae.training.launch RUN_FOLDER PARENT`` reads what to run from ``RUN_FOLDER/run.json``, and ends
 with the process PARENT, which started it. The same launcher serves GPU and CPU, a Ray of its own and a cluster, and the
 entry point of a ``ray job submit``.
 """
 
-import json
 import os
-import runpy
 import signal
+import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
+from openrlhf_ktae import forks
 from openrlhf_ktae.config import RunOptions
-from openrlhf_ktae.plugins import section_of
+from openrlhf_ktae.forks import PYTHON_VARIABLE
 from openrlhf_ktae.processes import SOCKETS_VARIABLE, kill_session
-from openrlhf_ktae.ray_address import LOOPBACK
-from openrlhf_ktae.reward.math_reward import OPTIONS_VARIABLE
-from openrlhf_ktae.run_folder import EXIT_STOPPED, Failure, RunFolder, now
-from openrlhf_ktae.tasks.reward import TASK_VARIABLE, describe
-from openrlhf_ktae.training import attention, cpu, fork_server
-from openrlhf_ktae.training.cluster import start_ray, watch
+from openrlhf_ktae.run_folder import RunFolder, now
+from openrlhf_ktae.training.cluster import hold_ray
+from openrlhf_ktae.training.drive import drive, worker_environment
 
 _PARENT_SECONDS = 1.0
 """How often the launcher looks whether the process that supervises it is still there."""
 
-_PASSED_ON = ("TOKENIZERS_PARALLELISM", "NCCL_DEBUG", "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS", "HF_HUB_OFFLINE", "HF_HOME")
-
-
-def worker_environment(device: str, config: dict[str, Any]) -> dict[str, str]:
-    """Environment of every Ray worker of a run. ``config``: the ``config`` of run.json."""
-    # The first three are what OpenRLHF sets when it starts Ray itself (cli/train_ppo_ray.py:21-33).
-    environment = {
-        "TOKENIZERS_PARALLELISM": "true",
-        "NCCL_DEBUG": "WARN",
-        "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1",
-    }
-    environment |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    environment |= cpu.ENVIRONMENT if device == "cpu" else {}
-    if not os.environ.get("RAY_ADDRESS"):
-        environment |= {name: os.environ.get(name, value) for name, value in LOOPBACK.items()}
-    grader = config.get("grader", {})
-    environment[OPTIONS_VARIABLE] = json.dumps(grader)
-    if "task" in config:
-        source = config["task"]["name"]
-        environment[TASK_VARIABLE] = describe(source, config.get(section_of(source), {}), grader)
-    # Ray refuses a variable that the submitted job's own runtime environment sets too; workers have that one anyway.
-    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
-    given = (job.get("runtime_env") or {}).get("env_vars") or {}
-    return {name: value for name, value in environment.items() if name not in given}
-
 
 def launch(folder: RunFolder) -> int:
-    """Trains the run of ``folder`` in this process; returns the exit code. A failure is noted in the folder."""
+    """Trains the run of ``folder``; returns the exit code. A failure is noted in the folder.
+
+    On a CPU with a Ray of our own this process only holds Ray: a fork of the fork server trains, which has imported
+    everything while Ray started.
+    """
     description = folder.read()
     run = RunOptions(**description["config"]["run"])
-    environment = worker_environment(run.device, description["config"])
-    os.environ.update(environment)
-    from openrlhf_ktae.training.failures import explain
-
-    try:
-        if run.device == "cpu" and not os.environ.get("RAY_ADDRESS") and (sockets := os.environ.get(SOCKETS_VARIABLE)):
-            server = fork_server.start(Path(sockets))
-            environment[fork_server.PYTHON_VARIABLE] = str(server.python)
-        # Before anything large is imported: Ray's own processes start beside that.
-        start_ray(run, environment, description["gpus"])
-        threading.Thread(target=end_with_nodes, args=(folder, description["gpus"]), daemon=True).start()
-        # Not done for us where this process is no Ray worker (a plain start, or a job's entry point).
-        if run.device == "cpu":
-            cpu.install()
-        else:
-            attention.install()
-        from openrlhf_ktae.training.options import TrainingOptions
-        from openrlhf_ktae.training.overrides import install
-
-        install("launcher", TrainingOptions.of_run(str(folder.path.resolve()), description["config"]))
-        resume = ["--ckpt.load_enable"] if description["resumed_from"] else []
-        sys.argv = ["openrlhf.cli.train_ppo_ray", *description["argv"], *resume]
-        runpy.run_module("openrlhf.cli.train_ppo_ray", run_name="__main__", alter_sys=True)
-    except Exception as error:
-        if "StopRequested" in str(error):
-            print(error)
-            return EXIT_STOPPED
-        folder.write_failure(explain(error))
-        raise
-    return 0
+    if run.device == "cpu" and not os.environ.get("RAY_ADDRESS") and (sockets := os.environ.get(SOCKETS_VARIABLE)):
+        os.environ.update(worker_environment(run.device, description["config"]))
+        # That of a sweep has imported everything already, for all of its runs.
+        server = None if PYTHON_VARIABLE in os.environ else forks.start(Path(sockets))
+        address = hold_ray(run)
+        if server:
+            os.environ[PYTHON_VARIABLE] = str(server.python)
+        trainer = [os.environ[PYTHON_VARIABLE], "-m", drive.__module__, str(folder.path), address]
+        code = subprocess.run(trainer, check=False).returncode
+        return code if code >= 0 else 128 - code
+    return drive(folder)
 
 
 def end_with_parent(folder: RunFolder, parent: int) -> None:
@@ -105,17 +61,6 @@ def end_with_parent(folder: RunFolder, parent: int) -> None:
     print(f"RuntimeError: {reason}", flush=True)
     kill_session(os.getsid(0))
     os._exit(1)
-
-
-def end_with_nodes(folder: RunFolder, gpus: dict[str, int]) -> None:
-    """Ends this process when the run's nodes are gone, in a thread of it: the main one may wait for them for ever."""
-
-    def give_up(reason: str) -> None:
-        folder.write_failure(Failure(reason, may_pass=True))
-        print(f"RuntimeError: {reason}", flush=True)
-        os._exit(1)
-
-    watch(gpus, give_up)
 
 
 def main() -> int:

@@ -14,8 +14,8 @@ from vllm.sampling_params import RequestOutputKind, SamplingType
 from openrlhf_ktae.advantage.segments import Trace
 from openrlhf_ktae.config import EngineOptions
 from openrlhf_ktae.engine_size import responses_of_engine
+from openrlhf_ktae.forks import PYTHON_VARIABLE
 from openrlhf_ktae.training import cpu
-from openrlhf_ktae.training.fork_server import PYTHON_VARIABLE
 from openrlhf_ktae.training.generation_order import OneByOne, Round
 from openrlhf_ktae.training.options import TrainingOptions
 from openrlhf_ktae.training.overrides import plain_class

@@ -13,7 +13,8 @@ import time
 import psutil
 import pytest
 
-from openrlhf_ktae.training import cpu, fork_client, fork_server
+from openrlhf_ktae import fork_client, forks
+from openrlhf_ktae.training import cpu
 
 WAITS = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
 
@@ -21,9 +22,9 @@ WAITS = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in cpu.ENVIRONMENT.items():
-            patch.setenv(name, value)
-        server = fork_server.start(tmp_path_factory.mktemp("fork"))
+        for name in cpu.ENVIRONMENT:  # as in a sweep: it sees to them itself
+            patch.delenv(name, raising=False)
+        server = forks.start(tmp_path_factory.mktemp("fork"))
     yield server
     server.process.stdin.close()
     assert server.process.wait(10) == 0
@@ -56,6 +57,20 @@ def test_a_script_beside_its_modules(server, tmp_path):
     script.write_text("import sys, beside; print(__name__, __file__, sys.argv, beside.NAME)")
     done = run(server.python, str(script), "a")
     assert done.stdout == f"__main__ {script} ['{script}', 'a'] beside\n", done.stderr
+
+
+def test_a_module(server, tmp_path):
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "module.py").write_text("import sys; print(__name__, __package__, sys.argv[1:])")
+    done = run(server.python, "-m", "package.module", "a", cwd=tmp_path)
+    assert done.stdout == "__main__ package ['a']\n", done.stderr
+
+
+def test_it_computes_on_the_cores_of_its_client(server):
+    core = min(os.sched_getaffinity(0))
+    code = "import os; print(os.sched_getaffinity(0))"
+    done = run(server.python, "-c", code, preexec_fn=lambda: os.sched_setaffinity(0, {core}))
+    assert done.stdout == f"{{{core}}}\n", done.stderr
 
 
 def test_open_files_keep_their_numbers(server):
@@ -116,15 +131,16 @@ def test_who_kills_the_client_kills_the_fork(server):
 RAY = """
 import os, subprocess, sys
 from openrlhf_ktae.config import RunOptions
-from openrlhf_ktae.training import cluster, fork_server
+from openrlhf_ktae import forks
+from openrlhf_ktae.training import cluster
 
-cluster.start_ray(RunOptions(device="cpu"), {fork_server.PYTHON_VARIABLE: sys.argv[1]}, {"policy": 1})
+cluster.start_ray(RunOptions(device="cpu"), {forks.PYTHON_VARIABLE: sys.argv[1]}, {"policy": 1})
 import ray
 
 @ray.remote
 class Actor:
     def start(self):
-        command = [os.environ[fork_server.PYTHON_VARIABLE], "-c", sys.argv[2]]
+        command = [os.environ[forks.PYTHON_VARIABLE], "-c", sys.argv[2]]
         self.child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         return os.getpid(), int(self.child.stdout.readline())
 
@@ -135,13 +151,18 @@ sys.stdin.read()
 
 
 @pytest.mark.ray
-def test_what_an_actor_started_ends_when_the_actor_is_killed(server, tmp_path):
-    """By Ray, with the actor's process group. vLLM's engine would live on, and the policy wait for it for ever."""
+@pytest.mark.parametrize("own_session", [False, True], ids=["", "of another session"])
+def test_what_an_actor_started_ends_when_the_actor_is_killed(server, tmp_path, own_session):
+    """vLLM's engine would live on, and the policy wait for it for ever.
+
+    By Ray, with the actor's process group; in another session, as the runs of a sweep are, by the engine's client.
+    """
     script = tmp_path / "driver.py"
     script.write_text(RAY.replace("sys.argv[2]", repr(WAITS)))
     outside = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     line = [sys.executable, str(script), str(server.python)]
-    driver = subprocess.Popen(line, env=outside, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    driver = subprocess.Popen(line, env=outside, start_new_session=own_session, **pipes)
     actor, child = map(psutil.Process, map(int, driver.stdout.readline().split()))
     child.suspend()  # what is asked of it meanwhile it would not answer
     actor.kill()
@@ -190,7 +211,7 @@ def test_multiprocessing_spawns_through_it(server):
 
 
 def test_without_a_server_it_is_python_itself(tmp_path):
-    server = fork_server.start(tmp_path)
+    server = forks.start(tmp_path)
     server.process.kill()
     server.process.wait()
     server.process.stdin.close()
@@ -205,8 +226,8 @@ def test_without_a_server_it_is_python_itself(tmp_path):
 def test_the_server_ends_with_its_process(tmp_path):
     code = (
         "import pathlib, sys, time\n"
-        "from openrlhf_ktae.training import fork_server\n"
-        f"server = fork_server.start(pathlib.Path({str(tmp_path)!r}))\n"
+        "from openrlhf_ktae import forks\n"
+        f"server = forks.start(pathlib.Path({str(tmp_path)!r}))\n"
         "print(server.process.pid, flush=True); time.sleep(60)"
     )
     owner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

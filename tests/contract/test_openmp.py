@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from openrlhf_ktae.training.launch import worker_environment
+from openrlhf_ktae.training.drive import worker_environment
 
 WARM_UP = """
 from openrlhf_ktae.runs.prepare import make_assets

@@ -1,4 +1,7 @@
-"""A sweep of real runs: killed in the middle of the second one, it goes on; nothing of it keeps running."""
+"""A sweep of real runs: killed in the middle of the second one, it goes on; nothing of it keeps running.
+
+All of its runs are forks of one process.
+"""
 
 import subprocess
 import sys
@@ -32,7 +35,11 @@ def test_a_killed_sweep_ends_its_run_and_goes_on_where_it_was(tmp_path):
     first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     wait_until(lambda: folder.state(grpo).status == "finished", 300, first)
     wait_until(lambda: folder.attempts(ktae) and folder.attempts(ktae)[0].log_file.exists(), 120, first)
+    wait_until(lambda: "RolloutActor" in folder.attempts(ktae)[0].log_file.read_text(), 120, first)
     trainers = psutil.Process(first.pid).children(recursive=True)
+    servers = [process for process in trainers if "openrlhf_ktae.training.fork_server" in process.cmdline()]
+    assert len([server for server in servers if server.ppid() == first.pid]) == 1
+    assert {server.ppid() for server in servers} <= {first.pid, *(server.pid for server in servers)}
     sessions = [member for trainer in trainers for member in session_members(trainer.pid)]
     first.kill()
     deadline = time.monotonic() + 60

@@ -7,7 +7,7 @@ import sys
 from openrlhf_ktae.files import write_json
 from openrlhf_ktae.ray_address import LOOPBACK
 from openrlhf_ktae.run_folder import RunFolder
-from openrlhf_ktae.training.launch import worker_environment
+from openrlhf_ktae.training.drive import worker_environment
 
 
 def test_variables_of_the_submitted_job_are_left_to_it(monkeypatch):

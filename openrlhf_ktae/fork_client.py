@@ -1,9 +1,10 @@
-"""Stands for a process that `fork_server` forks: starts it, passes signals on, ends as it ends.
+"""Stands for a process that `training.fork_server` forks: starts it, passes signals on, ends as it ends.
 
 ``python -I -S fork_client.py SOCKET ARGUMENTS``; the arguments are those of the Python it stands for. It imports little
 and becomes that Python itself where no server answers.
 """
 
+import ctypes
 import json
 import os
 import signal
@@ -11,6 +12,8 @@ import socket
 import struct
 import sys
 from contextlib import suppress
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 HEAD = struct.Struct("Q")
 """What comes before a request: its length in bytes."""
@@ -34,7 +37,7 @@ def _started(server: socket.socket, address: str, arguments: list[str]) -> int |
     """Asks the server; the id of the fork, None if it does not answer."""
     files = _open_files()
     request = {"arguments": arguments, "environment": dict(os.environ), "folder": os.getcwd(), "files": files}
-    request["group"] = os.getpgrp()
+    request |= {"group": os.getpgrp(), "cores": sorted(os.sched_getaffinity(0))}
     content = json.dumps(request).encode()
     try:
         server.connect(address)
@@ -61,9 +64,21 @@ def _pass_on(number: int, pid: int) -> None:
         os.kill(pid, number)
 
 
+def _end_with_parent() -> None:
+    """Has the kernel end this process, and with it the fork, when the one that started it is gone.
+
+    Ray ends what an actor has started by the actor's process group, which a fork of another session is not in.
+    """
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def main() -> int:
     """Entry point; returns the exit code of the fork."""
     address, arguments = sys.argv[1], sys.argv[2:]
+    _end_with_parent()
     with socket.socket(socket.AF_UNIX) as server:
         pid = _started(server, address, arguments)
         if pid is None:
