@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ class Outcome:
     key_tokens: tuple[KeyTokenQuality, ...] = ()
     start_model: str | None = None
     """Fingerprint of the weights that training started from; None where that is not known."""
+    start_seconds: float | None = None
+    """Of ``seconds``: before the first rollouts."""
 
 
 def read_outcomes(folder: SweepFolder, runs: Sequence[PlannedRun]) -> list[Outcome]:
@@ -70,6 +73,7 @@ def _read(folder: SweepFolder, run: PlannedRun) -> Outcome:
         seconds_of(described),
         _key_tokens(state.newest) if status == "finished" else (),
         described.get("start_model"),
+        _start_seconds(state.newest),
     )
 
 
@@ -95,7 +99,14 @@ def _recorded(run: PlannedRun, record: Record) -> Outcome:
         seconds=record.number("run_seconds"),
         key_tokens=tuple(qualities),
         start_model=record.summary.get("start_model") or None,
+        start_seconds=record.number("start_seconds"),
     )
+
+
+def _start_seconds(attempt: RunFolder) -> float | None:
+    if not attempt.summary_file.is_file():  # not finished
+        return None
+    return json.loads(attempt.summary_file.read_text(encoding="utf-8"))["seconds"].get("start")
 
 
 def _curve(lines: dict[int, dict[str, Any]], name: str) -> Curve:
@@ -129,6 +140,7 @@ def numbers_of(outcome: Outcome, reach: Sequence[float]) -> dict[str, float | No
         "response_tokens_last": lengths[-1] if lengths else None,
         "step_seconds": outcome.step_seconds,
         "run_seconds": outcome.seconds,
+        "start_seconds": outcome.start_seconds,
         "key_token_precision_first": quality[0].precision if quality else None,
         "key_token_precision_last": quality[-1].precision if quality else None,
         "key_token_recall_first": quality[0].recall if quality else None,

@@ -42,7 +42,9 @@ def launch(folder: RunFolder) -> int:
             os.environ[PYTHON_VARIABLE] = str(server.python)
         trainer = [os.environ[PYTHON_VARIABLE], "-m", drive.__module__, str(folder.path), address]
         code = subprocess.run(trainer, check=False).returncode
-        return code if code >= 0 else 128 - code
+        if code < 0:
+            os.kill(os.getpid(), -code)
+        return code
     return drive(folder)
 
 

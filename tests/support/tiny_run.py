@@ -39,6 +39,7 @@ PROCESSES = {
     "raylet": "raylet/raylet",
     "gcs": "gcs/gcs_server",
     "launcher": "openrlhf_ktae.training.launch",
+    "driver": "openrlhf_ktae.training.drive",
 }
 """What stands in the command lines of a run's processes; Ray's name a class or, while it is busy, OpenRLHF's method."""
 

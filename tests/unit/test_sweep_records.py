@@ -55,7 +55,9 @@ def test_a_sweep_goes_on_from_its_tables_alone(tmp_path):
     assert process.returncode == 0 and "4 runs, 2 finished already" in said and "4 of 4 runs finished" in said
     assert finished(file, elsewhere) == ["grpo/seed-2", "ktae/seed-2"]  # the others have no folder
     with (elsewhere / "summary.csv").open() as table:
-        assert [row["status"] for row in csv.DictReader(table)] == ["finished"] * 4
+        rows = list(csv.DictReader(table))
+    assert [row["status"] for row in rows] == ["finished"] * 4
+    assert [row["start_seconds"] for row in rows] == ["0.25"] * 4  # read from folders and from the table
     shutil.rmtree(elsewhere / "runs")
     page = write_sweep_page(elsewhere)[0].read_text()
     assert "4 of 4 finished" in page
