@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -62,9 +62,8 @@ def sweep_command(
     folder.describe(file, sweep, git_commit(file.parent), notes)
     on_cpu = all(config.run.device == "cpu" for _, config in configs) and not os.environ.get("RAY_ADDRESS")
     cores = shares_of(os.sched_getaffinity(0), parallel) if on_cpu else []
-    with ExitStack() as held:
-        # A trainer of another kind starts nothing that could be forked.
-        python = held.enter_context(_fork_server()) if on_cpu and trainer is TRAINER else None
+    # A trainer of another kind starts nothing that could be forked.
+    with _fork_server() if on_cpu and trainer is TRAINER else nullcontext() as python:
         return Sweep(folder, sweep, runs, chosen, parallel, max_failures, cores, trainer, python).run()
 
 

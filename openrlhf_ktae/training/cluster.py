@@ -68,6 +68,7 @@ def start_ray(run: RunOptions, environment: dict[str, str], gpus: Mapping[str, i
 
 
 def _own_ray(run: RunOptions, gpus: int = 0) -> dict[str, Any]:
+    """What `ray.init` starts a Ray of our own with; its processes have the environment of this one."""
     for name, value in RAY_SETTINGS.items():
         os.environ.setdefault(name, value)
     # Without an address Ray joins whatever another `ray start` left on this machine, or waits for what has ended.
