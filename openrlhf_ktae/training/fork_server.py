@@ -126,8 +126,10 @@ def become(request: _Request) -> None:
     os.sched_setaffinity(0, request.cores)
     try:
         os.setpgid(0, request.group)
-    except PermissionError:  # of another session: no signal to a group is meant for both
-        os.setpgid(0, 0)
+    except PermissionError:
+        # Of another session. In one with all other forks, Linux would share processor time among all of them together
+        # (autogroups), and those of a run, some of which Ray makes nice, would wait for another run's.
+        os.setsid()
     threading.Thread(target=_end_with, args=(request.client,), daemon=True).start()
     _run(request.arguments)
 

@@ -73,6 +73,12 @@ def test_it_computes_on_the_cores_of_its_client(server):
     assert done.stdout == f"{{{core}}}\n", done.stderr
 
 
+def test_for_a_client_of_another_session_it_leads_one(server):
+    code = "import os; print(os.getpid() == os.getsid(0) == os.getpgrp())"
+    assert run(server.python, "-c", code).stdout == "False\n"
+    assert run(server.python, "-c", code, start_new_session=True).stdout == "True\n"
+
+
 def test_open_files_keep_their_numbers(server):
     read, write = os.pipe()
     # A number that the server itself uses for something else.
