@@ -21,6 +21,9 @@ VOCABULARY_FILE = "vocabulary.parquet"
 EXIT_STOPPED = 3
 """Exit code of a run that ended early because its ``stop`` file asked for it."""
 
+ENGINE_DIED = "a vLLM engine died"
+"""A failure's reason; why, only the engine's own lines of train.log say (`runs.attempts.find_failure`)."""
+
 _RESERVED_BYTES = 2**18
 """Room for run.json, failure.json and some lines of train.log."""
 

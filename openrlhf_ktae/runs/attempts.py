@@ -3,16 +3,20 @@
 import re
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from openrlhf_ktae.checkpoints import choose_checkpoint
 from openrlhf_ktae.files import disk_full
-from openrlhf_ktae.run_folder import EXIT_STOPPED, Failure, RunFolder, now
+from openrlhf_ktae.run_folder import ENGINE_DIED, EXIT_STOPPED, Failure, RunFolder, now
 from openrlhf_ktae.runs.supervise import supervise
 
 _EXCEPTION_LINE = re.compile(r"^(?:\(\w+ pid=\d+\) )?((?:\w+\.)*\w*(?:Error|Exception)(?:\(\w+\))?: .+)$")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_ENGINE_ERROR = re.compile(r"\(EngineCore[^)]*\) ERROR [^\]]*\] ((?:\w+\.)*\w*(?:Error|Exception): .+)")
+"""The last line of the traceback that an engine logs before it ends (vllm/v1/engine/core.py:1376)."""
+_LONGEST = 200
+"""Characters of it."""
 _NO_GCS = "Failed to connect to GCS"
 """What Ray's library logs before it ends the launcher, without an exception that could be noted."""
 
@@ -92,10 +96,13 @@ def _prepare_attempt(folder: RunFolder, say: Callable[[str], None]) -> None:
 def find_failure(folder: RunFolder, code: int, logged: int = 0) -> Failure:
     """Why the launcher ended: what it noted, else the signal that ended it, else what train.log says last.
 
+    An engine that died of an error has left it in train.log only.
+
     ``logged``: bytes of train.log that are from before it started.
     """
     if failure := folder.read_failure():
-        return failure
+        errors = _ENGINE_ERROR.findall(_log(folder, logged)) if failure.reason == ENGINE_DIED else []
+        return replace(failure, reason=f"{failure.reason}: {errors[-1][:_LONGEST]}") if errors else failure
     if code == -signal.SIGKILL:
         reason = "the training process was ended by SIGKILL; if nobody did that, the machine was out of memory"
     elif code < 0:
@@ -106,12 +113,17 @@ def find_failure(folder: RunFolder, code: int, logged: int = 0) -> Failure:
 
 
 def _last_words(folder: RunFolder, start: int) -> str | None:
-    if not folder.log_file.exists():
-        return None
-    with folder.log_file.open("rb") as file:
-        file.seek(start)
-        text = _COLOUR.sub("", file.read().decode("utf-8", errors="replace"))
+    text = _log(folder, start)
     if _NO_GCS in text:
         return "Ray's control process (gcs_server) died"
     matches = [match[1] for line in text.splitlines() if (match := _EXCEPTION_LINE.match(line.strip()))]
     return matches[-1] if matches else None
+
+
+def _log(folder: RunFolder, start: int) -> str:
+    """train.log from the byte ``start`` on, without colours; empty where there is none."""
+    if not folder.log_file.exists():
+        return ""
+    with folder.log_file.open("rb") as file:
+        file.seek(start)
+        return _COLOUR.sub("", file.read().decode("utf-8", errors="replace"))

@@ -5,7 +5,7 @@ import re
 from ray.exceptions import ActorDiedError, ActorUnavailableError, NodeDiedError, OutOfMemoryError
 
 from openrlhf_ktae.files import disk_full
-from openrlhf_ktae.run_folder import Failure
+from openrlhf_ktae.run_folder import ENGINE_DIED, Failure
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _ROLES = {
@@ -45,7 +45,7 @@ def explain(error: BaseException) -> Failure:
     if isinstance(error, OSError) and (reason := disk_full(error)):
         return Failure(reason, may_pass=False)
     if type(error).__name__ == "EngineDeadError":
-        return Failure("a vLLM engine died", may_pass=True)
+        return Failure(ENGINE_DIED, may_pass=True)
     # Where gloo notices that a connection ended, in words that differ with the moment (closed by peer, read error ...).
     if isinstance(error, RuntimeError) and "gloo/transport/tcp/pair.cc" in text and "timeout" not in text:
         return Failure("a process that this one exchanged weights or tensors with died", may_pass=True)

@@ -13,7 +13,7 @@ import ray
 
 from openrlhf_ktae.advantage.batch import RolloutBatch
 from openrlhf_ktae.advantage.term import Outcome
-from openrlhf_ktae.run_folder import Failure, MetricsLog, RunFolder
+from openrlhf_ktae.run_folder import ENGINE_DIED, Failure, MetricsLog, RunFolder
 from openrlhf_ktae.training import guards
 from openrlhf_ktae.training.experience_maker import ExperienceMaker
 from openrlhf_ktae.training.options import TrainingOptions
@@ -199,7 +199,7 @@ def end_with_engines(engines: list[Any], folder: RunFolder) -> None:
     """
     ray.wait([engine.outlast.remote() for engine in engines], num_returns=1, timeout=None)
     time.sleep(_SECONDS_TO_REPORT)
-    folder.write_failure(Failure("a vLLM engine died", may_pass=True))
+    folder.write_failure(Failure(ENGINE_DIED, may_pass=True))
     os._exit(1)
 
 

@@ -117,6 +117,24 @@ def test_without_a_note_the_last_exception_of_the_log_is_the_reason(folder):
     assert attempts.find_failure(folder, 1).reason == "ValueError: scores: 3 of 8 rollouts"
 
 
+def test_an_engine_that_died_of_an_error_is_named_with_it(folder):
+    """Lines of a vLLM 0.29.0 that cut prompts in two for requests with a seed, on a CPU."""
+    prefix = "\x1b[36m(RolloutActor pid=7)\x1b[0m (EngineCore pid=16036) ERROR 11-30 04:24:52 [core.py:1376] "
+    before = f"{prefix}ValueError: of the attempt before\n"
+    folder.log_file.write_text(
+        f"{before}{prefix}    raise RuntimeError(\n{prefix}RuntimeError: Worker failed with error 'CPU Generator does "
+        "not use offset', please check the stack trace above for the root cause\n"
+        "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.\n"
+    )
+    folder.write_failure(DIED)
+    found = attempts.find_failure(folder, 1, len(before))
+    assert found.may_pass and found.reason.startswith(
+        "a vLLM engine died: RuntimeError: Worker failed with error 'CPU Generator does not use offset'"
+    )
+    folder.log_file.write_text(before)
+    assert attempts.find_failure(folder, 1, len(before)) == DIED  # it was killed
+
+
 def test_ray_ends_the_launcher_when_its_control_process_is_gone(folder):
     folder.log_file.write_text(
         "[2026-11-22 03:33:43,206 E 27454 28578] rpc_client.h:203: Failed to connect to GCS within 60 seconds. GCS may "
