@@ -11,7 +11,7 @@ from pathlib import Path
 from openrlhf_ktae import fork_client
 
 PYTHON_VARIABLE = "OPENRLHF_KTAE_PYTHON"
-"""Names the executable that stands for Python, for the processes of a run, or of the runs of a sweep."""
+"""Names the executable that stands for Python: to the processes of a run, or to the runs of a sweep."""
 
 FIRST_VARIABLE = "OPENRLHF_KTAE_FORKS"
 """The first variable of every fork's environment, for the titles of processes.
@@ -19,6 +19,9 @@ FIRST_VARIABLE = "OPENRLHF_KTAE_FORKS"
 Ray's and vLLM's code looks for the memory of a title in front of the first variable (setproctitle: find_argv_from_env),
 which therefore has to stay where the kernel put it.
 """
+
+SHARED = "shared"
+"""An argument of the server."""
 
 _SOCKET = "python.socket"
 
@@ -32,12 +35,13 @@ class ForkServer:
     """An executable that stands for Python."""
 
 
-def start(folder: Path, own_session: bool = False) -> ForkServer:
+def start(folder: Path, python: str = sys.executable, shared: bool = False) -> ForkServer:
     """Starts a server, which imports while the caller goes on.
 
     Args:
         folder: for the executable and its socket; nobody else may write there, and its path has to be short.
-        own_session: for clients in sessions of their own; what is typed at this process's terminal does not reach it.
+        python: starts it; where that stands for a shared server, everything is imported already.
+        shared: each of its forks leads a session, and it leads one itself, which no Ctrl-C at a terminal reaches.
     """
     address = folder / _SOCKET
     with socket.socket(socket.AF_UNIX) as listener:
@@ -45,14 +49,14 @@ def start(folder: Path, own_session: bool = False) -> ForkServer:
         listener.bind(str(address))
         listener.listen()
         process = subprocess.Popen(
-            [sys.executable, "-m", "openrlhf_ktae.training.fork_server", str(listener.fileno())],
+            [python, "-m", "openrlhf_ktae.training.fork_server", str(listener.fileno()), *([SHARED] if shared else [])],
             stdin=subprocess.PIPE,
             pass_fds=[listener.fileno()],
             env={FIRST_VARIABLE: "1", **os.environ},
-            start_new_session=own_session,
+            start_new_session=shared,
         )
-    python = folder / "python"
+    stand_in = folder / "python"
     client = [sys.executable, "-I", "-S", fork_client.__file__, str(address)]
-    python.write_text(f'#!/bin/sh\nexec {shlex.join(client)} "$@"\n', encoding="utf-8")
-    python.chmod(0o700)
-    return ForkServer(process, python)
+    stand_in.write_text(f'#!/bin/sh\nexec {shlex.join(client)} "$@"\n', encoding="utf-8")
+    stand_in.chmod(0o700)
+    return ForkServer(process, stand_in)

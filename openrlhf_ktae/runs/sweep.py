@@ -71,7 +71,7 @@ def sweep_command(
 def _fork_server() -> Iterator[Path]:
     """One process that imports everything once, for all runs inside; the executable that stands for Python."""
     with tempfile.TemporaryDirectory(prefix="ktae-") as folder:
-        server = forks.start(Path(folder), own_session=True)
+        server = forks.start(Path(folder), shared=True)
         try:
             yield server.python
         finally:

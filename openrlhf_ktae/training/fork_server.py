@@ -5,8 +5,8 @@ vLLM: five seconds of a processor for each. Here one process does, while Ray sta
 multiprocessing (``set_executable``) start `fork_client` where they would start Python; it hands over its command line,
 environment, folder, group and open files, and a fork of this process goes on as that Python would.
 
-``python -m openrlhf_ktae.training.fork_server SOCKET``, where SOCKET is the number of an inherited socket that listens;
-it ends when its standard input does.
+``python -m openrlhf_ktae.training.fork_server SOCKET [shared]``, where SOCKET is the number of an inherited socket that
+listens; it ends when its standard input does. A sweep has a shared one, and each of its runs a server that is a fork of it.
 """
 
 import fcntl
@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from openrlhf_ktae import fork_client
-from openrlhf_ktae.forks import FIRST_VARIABLE
+from openrlhf_ktae.forks import FIRST_VARIABLE, SHARED
 from openrlhf_ktae.training import cpu
 
 MODULES = (
@@ -118,18 +118,23 @@ def _receive(client: socket.socket) -> _Request | None:
     return _Request(**rest, received=received, client=client)
 
 
-def become(request: _Request) -> None:
-    """Goes on as the Python that the client stands for; its end is that of the main program."""
+def become(request: _Request, leads_session: bool = False) -> None:
+    """Goes on as the Python that the client stands for; its end is that of the main program.
+
+    ``leads_session``: it is a run's own server. Linux shares processors among sessions (autogroups): in one of a whole
+    sweep its runs would get what is one run's, and in one of a single process it would not help that Ray makes it nice.
+    """
     _take_files(request)
     _take_environment(request.environment)
     os.chdir(request.folder)
     os.sched_setaffinity(0, request.cores)
-    try:
-        os.setpgid(0, request.group)
-    except PermissionError:
-        # Of another session. In one with all other forks, Linux would share processor time among all of them together
-        # (autogroups), and those of a run, some of which Ray makes nice, would wait for another run's.
+    if leads_session:
         os.setsid()
+    else:
+        try:
+            os.setpgid(0, request.group)
+        except PermissionError:  # the client is of another session than its run's server
+            os.setpgid(0, 0)
     threading.Thread(target=_end_with, args=(request.client,), daemon=True).start()
     _run(request.arguments)
 
@@ -197,7 +202,7 @@ def main() -> None:
             importlib.import_module(module)
     sys.stdout.flush()  # what an import printed is not printed by every fork again
     if request := serve(listener):
-        become(request)
+        become(request, leads_session=SHARED in sys.argv)
 
 
 if __name__ == "__main__":

@@ -35,12 +35,11 @@ def launch(folder: RunFolder) -> int:
     run = RunOptions(**description["config"]["run"])
     if run.device == "cpu" and not os.environ.get("RAY_ADDRESS") and (sockets := os.environ.get(SOCKETS_VARIABLE)):
         os.environ.update(worker_environment(run.device, description["config"]))
-        # That of a sweep has imported everything already, for all of its runs.
-        server = None if PYTHON_VARIABLE in os.environ else forks.start(Path(sockets))
+        # In a sweep it is a fork itself.
+        server = forks.start(Path(sockets), os.environ.get(PYTHON_VARIABLE, sys.executable))
         address = hold_ray(run)
-        if server:
-            os.environ[PYTHON_VARIABLE] = str(server.python)
-        trainer = [os.environ[PYTHON_VARIABLE], "-m", drive.__module__, str(folder.path), address]
+        os.environ[PYTHON_VARIABLE] = str(server.python)
+        trainer = [server.python, "-m", drive.__module__, str(folder.path), address]
         code = subprocess.run(trainer, check=False).returncode
         if code < 0:
             os.kill(os.getpid(), -code)

@@ -73,10 +73,23 @@ def test_it_computes_on_the_cores_of_its_client(server):
     assert done.stdout == f"{{{core}}}\n", done.stderr
 
 
-def test_for_a_client_of_another_session_it_leads_one(server):
-    code = "import os; print(os.getpid() == os.getsid(0) == os.getpgrp())"
-    assert run(server.python, "-c", code).stdout == "False\n"
-    assert run(server.python, "-c", code, start_new_session=True).stdout == "True\n"
+def test_a_server_may_be_a_fork_of_a_shared_one_and_its_forks_are_of_its_session(tmp_path, monkeypatch):
+    for name, value in cpu.ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    for folder in ("shared", "own"):
+        (tmp_path / folder).mkdir()
+    shared = forks.start(tmp_path / "shared", shared=True)
+    code = "import os, sys; print(os.getpid() == os.getsid(0), os.getsid(0), 'vllm' in sys.modules)"
+    assert run(shared.python, "-c", code).stdout.split()[::2] == ["True", "True"]
+    own = forks.start(tmp_path / "own", str(shared.python))
+    found = [run(own.python, "-c", code).stdout.split() for _ in range(2)]
+    leads, sessions, imported = zip(*found, strict=True)
+    assert set(leads) == {"False"} and set(imported) == {"True"} and len(set(sessions)) == 1
+    assert int(sessions[0]) not in (os.getsid(0), os.getsid(shared.process.pid))
+    own.process.stdin.close()
+    assert own.process.wait(10) == 0
+    shared.process.terminate()
+    shared.process.communicate()
 
 
 def test_open_files_keep_their_numbers(server):
@@ -157,7 +170,7 @@ sys.stdin.read()
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("own_session", [False, True], ids=["", "of another session"])
+@pytest.mark.parametrize("own_session", [False, True], ids=["of one session", "of another session"])
 def test_what_an_actor_started_ends_when_the_actor_is_killed(server, tmp_path, own_session):
     """vLLM's engine would live on, and the policy wait for it for ever.
 
