@@ -6,7 +6,7 @@ multiprocessing (``set_executable``) start `fork_client` where they would start 
 environment, folder, group and open files, and a fork of this process goes on as that Python would.
 
 ``python -m openrlhf_ktae.training.fork_server SOCKET [shared]``, where SOCKET is the number of an inherited socket that
-listens; it ends when its standard input does. A sweep has a shared one, and each of its runs a server that is a fork of it.
+listens; it ends when its standard input does. A sweep has a shared one, the servers of its runs are forks of that.
 """
 
 import fcntl
