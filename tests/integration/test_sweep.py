@@ -1,6 +1,6 @@
 """A sweep of real runs: killed in the middle of the second one, it goes on; nothing of it keeps running.
 
-All of its runs are forks of one process.
+The servers of its runs' processes are forks of one process.
 """
 
 import subprocess
@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 import yaml
-from tiny_run import ROOT, TinyRuns, alive, wait_until
+from tiny_run import ROOT, TinyRuns, alive, command_line, wait_until
 
 from openrlhf_ktae.processes import session_members
 from openrlhf_ktae.sweep.folder import SweepFolder
@@ -37,7 +37,9 @@ def test_a_killed_sweep_ends_its_run_and_goes_on_where_it_was(tmp_path):
     wait_until(lambda: folder.attempts(ktae) and folder.attempts(ktae)[0].log_file.exists(), 120, first)
     wait_until(lambda: "RolloutActor" in folder.attempts(ktae)[0].log_file.read_text(), 120, first)
     trainers = psutil.Process(first.pid).children(recursive=True)
-    servers = [process for process in trainers if "openrlhf_ktae.training.fork_server" in process.cmdline()]
+    servers = [
+        process for process in trainers if process.cmdline()[1:3] == ["-m", "openrlhf_ktae.training.fork_server"]
+    ]
     assert len([server for server in servers if server.ppid() == first.pid]) == 1
     assert {server.ppid() for server in servers} <= {first.pid, *(server.pid for server in servers)}
     sessions = [member for trainer in trainers for member in session_members(trainer.pid)]
