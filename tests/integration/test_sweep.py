@@ -38,7 +38,7 @@ def test_a_killed_sweep_ends_its_run_and_goes_on_where_it_was(tmp_path):
     wait_until(lambda: "RolloutActor" in folder.attempts(ktae)[0].log_file.read_text(), 120, first)
     trainers = psutil.Process(first.pid).children(recursive=True)
     servers = [
-        process for process in trainers if process.cmdline()[1:3] == ["-m", "openrlhf_ktae.training.fork_server"]
+        process for process in trainers if "python -m openrlhf_ktae.training.fork_server" in command_line(process)
     ]
     assert len([server for server in servers if server.ppid() == first.pid]) == 1
     assert {server.ppid() for server in servers} <= {first.pid, *(server.pid for server in servers)}

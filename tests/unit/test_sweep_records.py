@@ -105,7 +105,13 @@ def test_runs_from_other_weights_are_no_pair():
 
 
 @pytest.mark.parametrize(
-    ("name", "protocol"), [(".", "evidence"), ("parts", "evidence_parts"), ("oracle", "evidence_oracle")]
+    ("name", "protocol"),
+    [
+        (".", "evidence"),
+        ("without_filler", "evidence_without_filler"),
+        ("parts", "evidence_parts"),
+        ("oracle", "evidence_oracle"),
+    ],
 )
 def test_the_documented_study_goes_on_and_its_numbers_and_figures_follow_from_the_tables(tmp_path, name, protocol):
     evidence = ROOT / "docs" / "evidence" / name
