@@ -67,7 +67,7 @@ def _pass_on(number: int, pid: int) -> None:
 def _end_with_parent() -> None:
     """Has the kernel end this process, and with it the fork, when the one that started it is gone.
 
-    Ray ends what an actor has started by the actor's process group, in which no fork of another session is.
+    A run is ended by its session, and in a sweep its forks are in another one (`training.fork_server.become`).
     """
     parent = os.getppid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

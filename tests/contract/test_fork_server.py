@@ -147,6 +147,16 @@ def test_who_kills_the_client_kills_the_fork(server):
     assert gone(fork)
 
 
+def test_what_a_fork_started_ends_with_it(server):
+    """Nobody else would end it where the session that a run is ended by is not that of its forks."""
+    code = f"import subprocess, time; subprocess.Popen([{str(server.python)!r}, '-c', {WAITS!r}]); time.sleep(60)"
+    client = subprocess.Popen([server.python, "-c", code], stdout=subprocess.PIPE, text=True)
+    grandchild = psutil.Process(int(client.stdout.readline()))
+    client.kill()
+    assert gone(grandchild)
+    client.communicate()
+
+
 RAY = """
 import os, subprocess, sys
 from openrlhf_ktae.config import RunOptions
@@ -172,10 +182,7 @@ sys.stdin.read()
 @pytest.mark.ray
 @pytest.mark.parametrize("own_session", [False, True], ids=["of one session", "of another session"])
 def test_what_an_actor_started_ends_when_the_actor_is_killed(server, tmp_path, own_session):
-    """vLLM's engine would live on, and the policy wait for it for ever.
-
-    By Ray, with the actor's process group; in another session, as the runs of a sweep are, by the engine's client.
-    """
+    """By Ray, with the actor's process group. vLLM's engine would live on, and the policy wait for it for ever."""
     script = tmp_path / "driver.py"
     script.write_text(RAY.replace("sys.argv[2]", repr(WAITS)))
     outside = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
