@@ -62,8 +62,9 @@ def sweep_command(
     folder.describe(file, sweep, git_commit(file.parent), notes)
     on_cpu = all(config.run.device == "cpu" for _, config in configs) and not os.environ.get("RAY_ADDRESS")
     cores = shares_of(os.sched_getaffinity(0), parallel) if on_cpu else []
+    left = any(folder.state(run).status != "finished" for run in chosen)
     # A trainer of another kind starts nothing that could be forked.
-    with _fork_server() if on_cpu and trainer is TRAINER else nullcontext() as python:
+    with _fork_server() if left and on_cpu and trainer is TRAINER else nullcontext() as python:
         return Sweep(folder, sweep, runs, chosen, parallel, max_failures, cores, trainer, python).run()
 
 
