@@ -69,11 +69,14 @@ def install() -> None:
     """Puts the stand-ins in place, once per process; does nothing where there is a GPU."""
     import torch
 
+    from openrlhf_ktae import cpu_products
+
     if torch.cuda.is_available() or getattr(torch, _INSTALLED, False):
         return
     setattr(torch, _INSTALLED, True)
     _stand_in_for_cuda_calls()
     attention.install(on_cpu=True)
+    cpu_products.install()
     use_gloo_weight_sync()
     _adapt_deepspeed()
     _bucket_weight_sync()
