@@ -1,8 +1,9 @@
 """Products of bfloat16 matrices on processors without instructions for them.
 
-oneDNN multiplies bfloat16 with AVX-512 or newer (`mkldnn_bf16_device_check`, PyTorch 2.13.0, ATen/native/mkldnn/Utils.cpp);
-without, ATen/native/CPUBlas.cpp falls back to loops of its own, 10 to 40 times slower than the product in float32. So here
-the factors become float32, and the product, summed in float32 as oneDNN sums it, is rounded to bfloat16 once.
+oneDNN multiplies bfloat16 with AVX-512 or newer (`mkldnn_bf16_device_check`, PyTorch 2.13.0,
+ATen/native/mkldnn/Utils.cpp); without, ATen/native/CPUBlas.cpp falls back to loops of its own, 10 to 40 times slower
+than the product in float32. So here the factors become float32, and the product, summed in float32 as oneDNN sums it,
+is rounded to bfloat16 once.
 """
 
 import warnings
@@ -13,7 +14,7 @@ import torch
 _library: torch.library.Library | None = None
 
 _MATRICES = {"mm": 0, "bmm": 0, "addmm": 1, "baddbmm": 1}
-"""Products, and where their factors begin among the arguments; `linear`, `matmul` and their gradients are made of these."""
+"""What `linear`, `matmul` and their gradients are made of, and where the factors begin among the arguments."""
 
 
 def onednn_takes_bfloat16() -> bool:

@@ -1,4 +1,4 @@
-"""Products of bfloat16 on processors without instructions for them; in a process of their own, as they hold for all of it."""
+"""Products of bfloat16 on processors without instructions for them; a process of its own for each test."""
 
 import os
 import subprocess
