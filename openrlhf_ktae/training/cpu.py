@@ -69,7 +69,7 @@ def install() -> None:
     """Puts the stand-ins in place, once per process; does nothing where there is a GPU."""
     import torch
 
-    from openrlhf_ktae import cpu_products
+    from openrlhf_ktae.training import cpu_products  # imports torch
 
     if torch.cuda.is_available() or getattr(torch, _INSTALLED, False):
         return

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import vllm.model_executor.layers.utils as layer_utils
 
-from openrlhf_ktae import cpu_products
+from openrlhf_ktae.training import cpu_products
 from openrlhf_ktae.training.cpu import GlooGroup
 
 
@@ -21,6 +21,7 @@ def _live_linear(layer, remove_weight) -> None:
 # lm_head keeps computing with the packed copy (vocab_parallel_embedding.py:64-66). Weight updates then fail for the
 # former and are silently ignored by the latter. Plain linear on the live weight follows every update.
 layer_utils.dispatch_cpu_unquantized_gemm = _live_linear
+
 cpu_products.install()
 
 

@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from openrlhf_ktae import cpu_products
+from openrlhf_ktae.training import cpu_products
 
 PRODUCTS = """
 import time
 import torch
 from torch.nn.functional import linear
 
-from openrlhf_ktae import cpu_products
+from openrlhf_ktae.training import cpu_products
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
@@ -101,7 +101,7 @@ def test_they_are_put_in_place_only_where_the_processor_needs_them():
 @pytest.mark.parametrize("module", ["openrlhf_ktae.training.cpu", "openrlhf_ktae.training.cpu_vllm_worker"])
 def test_both_processes_that_compute_put_them_in_place(module):
     code = f"""
-from openrlhf_ktae import cpu_products
+from openrlhf_ktae.training import cpu_products
 cpu_products.onednn_takes_bfloat16 = lambda: False
 import {module} as module
 if hasattr(module, "install"):
