@@ -69,11 +69,12 @@ def test_a_changed_tied_embedding_changes_vllms_log_probabilities(tmp_path):
     assert line, done.stdout + done.stderr
     before, after = (torch.tensor(values) for values in json.loads(line.removeprefix("RESULT ")))
 
-    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.bfloat16)
+    # In float32 on weights in bfloat16: how vLLM rounds on the way, a processor's own, is what is left.
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.bfloat16).float()
     assert (before - reference(model)).abs().max() < 0.05
     weight = model.get_input_embeddings().weight.data
     noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
-    weight.add_(0.2 * noise.to(weight.dtype))
+    weight.copy_(weight.bfloat16() + 0.2 * noise.bfloat16())
     expected = reference(model)
-    assert (expected - before).abs().max() > 0.5  # the change is large, so stale weights would show
-    assert (after - expected).abs().max() < 0.05
+    assert (expected - before).abs().max() > 2  # the change is large, so stale weights would show
+    assert (after - expected).abs().max() < 0.2
