@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is needed, then checks style and types and runs all tests: about 25 minutes on two cores, because many
+# Installs what is needed, then checks style and types and runs all tests: 25 to 45 minutes on two cores, because many
 # train for real. As root it also installs Chromium and its driver with apt-get, which the pages are tested in.
 # Arguments go to pytest, for example:
 #
