@@ -111,6 +111,8 @@ def test_runs_from_other_weights_are_no_pair():
         ("without_filler", "evidence_without_filler"),
         ("parts", "evidence_parts"),
         ("oracle", "evidence_oracle"),
+        ("methods_rates", "evidence_methods_rates"),
+        ("methods", "evidence_methods"),
     ],
 )
 def test_the_documented_study_goes_on_and_its_numbers_and_figures_follow_from_the_tables(tmp_path, name, protocol):
