@@ -1,7 +1,7 @@
 """Products of bfloat16 matrices on processors without instructions for them.
 
 oneDNN multiplies bfloat16 with AVX-512 or newer (`mkldnn_bf16_device_check`, PyTorch 2.13.0,
-ATen/native/mkldnn/Utils.cpp); without, ATen/native/CPUBlas.cpp falls back to loops of its own, 10 to 40 times slower
+ATen/native/mkldnn/Utils.cpp); without, ATen/native/CPUBlas.cpp falls back to loops of its own, 4 to 40 times slower
 than the product in float32. So here the factors become float32, and the product, summed in float32 as oneDNN sums it,
 is rounded to bfloat16 once.
 """
@@ -10,8 +10,9 @@ import warnings
 from typing import Any
 
 import torch
+from torch import library
 
-_library: torch.library.Library | None = None
+_replaced: library.Library | None = None
 
 _MATRICES = {"mm": 0, "bmm": 0, "addmm": 1, "baddbmm": 1}
 """What `linear`, `matmul` and their gradients are made of, and where the factors begin among the arguments."""
@@ -24,7 +25,7 @@ def onednn_takes_bfloat16() -> bool:
 
 def is_installed() -> bool:
     """Whether this process computes them in float32."""
-    return _library is not None
+    return _replaced is not None
 
 
 def install() -> None:
@@ -35,16 +36,16 @@ def install() -> None:
 
 def in_float32() -> None:
     """Puts the products of `_MATRICES` in place for all tensors on a CPU; those of other types stay what they are."""
-    global _library
-    _library = torch.library.Library("aten", "IMPL")
+    global _replaced
+    _replaced = library.Library("aten", "IMPL")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "(?s).*other operators may also be overridden")  # what is meant to happen
         for name, first in _MATRICES.items():
-            _library.impl(name, _product(name, first), "CPU", with_keyset=True)
+            _replaced.impl(name, _product(name, first), "CPU", with_keyset=True)
 
 
 def _product(name: str, first: int) -> Any:
-    original: Any = torch.library.get_kernel(f"aten::{name}", "CPU")
+    original: Any = library.get_kernel(f"aten::{name}", "CPU")
 
     def product(keys: Any, *args: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         if args[first].dtype != torch.bfloat16:
