@@ -1,7 +1,7 @@
 """Products of bfloat16 matrices on processors without instructions for them.
 
 oneDNN multiplies bfloat16 with AVX-512 or newer (`mkldnn_bf16_device_check`, PyTorch 2.13.0,
-ATen/native/mkldnn/Utils.cpp); without, ATen/native/CPUBlas.cpp falls back to loops of its own, 4 to 40 times slower
+ATen/native/mkldnn/Utils.h); without, ATen/native/CPUBlas.cpp falls back to loops of its own, 4 to 40 times slower
 than the product in float32. So here the factors become float32, and the product, summed in float32 as oneDNN sums it,
 is rounded to bfloat16 once.
 """
