@@ -82,6 +82,9 @@ def run(
     kv_cache_mib: Annotated[
         int | None, typer.Option(help="Key-value cache in MiB; vLLM's choice on GPU, 256 on CPU if not given.")
     ] = RunOptions.kv_cache_mib,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that the model or the tokenizer brings.")
+    ] = RunOptions.trust_remote_code,
 ) -> None:
     """Evaluate a model. Called again, it goes on where it stopped; a finished evaluation is only shown."""
     from rich.console import Console
@@ -119,6 +122,7 @@ def run(
         gpu_memory_utilization=gpu_memory_utilization,
         max_num_seqs=max_num_seqs,
         kv_cache_mib=kv_cache_mib,
+        trust_remote_code=trust_remote_code,
     )
     with _clear_errors(folder), GradingProgress(console) as progress:
         results = run_evaluation(options, progress, lambda text: print(f"warning: {text}", file=sys.stderr))

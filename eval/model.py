@@ -25,7 +25,7 @@ def check_folder(model: str, needs_tokenizer: bool) -> None:
                          "save one there, or pass --tokenizer")  # fmt: skip
 
 
-def check_context(model: str, revision: str | None, max_model_len: int) -> None:
+def check_context(model: str, revision: str | None, max_model_len: int, trust_remote_code: bool = False) -> None:
     """Refuses more tokens of prompt and response than the model has positions; vLLM's own words name no option.
 
     Raises:
@@ -33,7 +33,7 @@ def check_context(model: str, revision: str | None, max_model_len: int) -> None:
     """
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(model, revision=revision)
+    config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=trust_remote_code)
     positions = getattr(config, "max_position_embeddings", None)
     if not isinstance(positions, int) or max_model_len <= positions or _stretches_positions(config):
         return
@@ -49,7 +49,7 @@ def _stretches_positions(config: Any) -> bool:
     return scaling.get("rope_type", "default") != "default" if isinstance(scaling, dict) else False
 
 
-def load_tokenizer(name: str, revision: str | None) -> Any:
+def load_tokenizer(name: str, revision: str | None, trust_remote_code: bool = False) -> Any:
     """The ``transformers`` tokenizer of a folder or Hub id.
 
     Raises:
@@ -58,12 +58,12 @@ def load_tokenizer(name: str, revision: str | None) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(name, revision=revision)
+        return AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"tokenizer {name}: cannot be loaded ({error})") from error
 
 
-def fingerprint(model: str, revision: str | None) -> str:
+def fingerprint(model: str, revision: str | None, trust_remote_code: bool = False) -> str:
     """What tells two checkpoints under one name apart.
 
     A local folder: SHA-256 over the names and sizes of its files and the first and last MiB of each, 16 hexadecimal
@@ -73,7 +73,8 @@ def fingerprint(model: str, revision: str | None) -> str:
     if not folder.is_dir():
         from transformers import AutoConfig
 
-        return getattr(AutoConfig.from_pretrained(model, revision=revision), "_commit_hash", None) or str(revision)
+        config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=trust_remote_code)
+        return getattr(config, "_commit_hash", None) or str(revision)
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix not in {".safetensors", ".bin", ".json", ".model", ".txt", ".jinja"} or not path.is_file():

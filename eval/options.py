@@ -35,6 +35,7 @@ class RunOptions:
     gpu_memory_utilization: float = 0.9
     max_num_seqs: int | None = None
     kv_cache_mib: int | None = None
+    trust_remote_code: bool = False
 
     def check(self) -> None:
         """ValueError for values that cannot be."""

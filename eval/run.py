@@ -22,6 +22,7 @@ from openrlhf_ktae.generation import (
     Sampling,
     sample_seed,
 )
+from openrlhf_ktae.hub import check_code
 from openrlhf_ktae.tasks.math.benchmarks import Problem
 
 
@@ -60,7 +61,8 @@ def run(options: RunOptions, watcher: Watcher, warn: Callable[[str], None]) -> d
 
         prepare_environment()
         check_folder(options.model, needs_tokenizer=options.tokenizer is None)
-        check_context(options.model, options.revision, options.max_model_len)
+        check_code("model", options.model, options.trust_remote_code, options.revision)
+        check_context(options.model, options.revision, options.max_model_len, options.trust_remote_code)
     tasks = load_tasks(options.data, options.tasks, options.benchmarks, options.template, options.limit)
     tokenizer = _tokenizer(options, tasks, warn)
     jobs = make_jobs(tasks, options, tokenizer)
@@ -129,6 +131,7 @@ def make_backend(options: RunOptions) -> Backend:
         options.gpu_memory_utilization,
         options.max_num_seqs,
         options.kv_cache_mib,
+        options.trust_remote_code,
     )
     if options.engines:
         from openrlhf_ktae.generation.ray_engines import RayBackend
@@ -174,7 +177,9 @@ def _tokenizer(options: RunOptions, tasks: Sequence[Task], warn: Callable[[str],
             raise ValueError(f"template {needs_chat[0]!r} needs the model's chat template; pass --tokenizer")
         warn("no --tokenizer: the server tokenizes the prompts, and prompt lengths are not checked")
         return None
-    tokenizer = load_tokenizer(options.tokenizer or options.model, options.revision)
+    if options.tokenizer:
+        check_code("tokenizer", options.tokenizer, options.trust_remote_code, options.revision)
+    tokenizer = load_tokenizer(options.tokenizer or options.model, options.revision, options.trust_remote_code)
     for template in templates.values():
         if warning := template_warning(template, tokenizer):
             warn(warning)
@@ -187,7 +192,9 @@ def _settings(options: RunOptions, tasks: Sequence[Task]) -> dict[str, Any]:
     return {
         **({"verifiers": verifiers} if verifiers else {}),
         "model": options.model,
-        "model_fingerprint": None if options.base_url else fingerprint(options.model, options.revision),
+        "model_fingerprint": None
+        if options.base_url
+        else fingerprint(options.model, options.revision, options.trust_remote_code),
         "revision": options.revision,
         "tokenizer": options.tokenizer,
         "dtype": None if options.base_url else options.dtype,

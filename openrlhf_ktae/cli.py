@@ -143,11 +143,14 @@ def merge(
     ] = True,
     push: Annotated[str | None, typer.Option(metavar="OWNER/NAME", help="Upload to this hub repository.")] = None,
     public: Annotated[bool, typer.Option("--public", help="Make a new hub repository public.")] = False,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that the model brings.")
+    ] = False,
 ) -> None:
     """Turn a DeepSpeed checkpoint (ZeRO 1, 2 or 3, any number of workers) into a Hugging Face folder."""
     from openrlhf_ktae.runs.merge import merge_command
 
-    raise typer.Exit(merge_command(checkpoint, output, base, dtype, check, push, public))
+    raise typer.Exit(merge_command(checkpoint, output, base, dtype, check, push, public, trust_remote_code))
 
 
 @app.command()
@@ -199,6 +202,9 @@ def values(
     skip_unsolved: Annotated[
         bool, typer.Option("--skip-unsolved", help="Leave out prompts of which no sample is correct.")
     ] = False,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that the model brings.")
+    ] = False,
 ) -> None:
     """Sample a reference model and write what its responses are worth: stage 1 of A*-PO (docs/methods.md).
 
@@ -210,7 +216,7 @@ def values(
         values_command(
             ValuesOptions(
                 prompts, model, output, samples, max_tokens, task, tuple(settings or ()), seed, dtype, tensor_parallel,
-                engines, gpu_memory_utilization, skip_unsolved,
+                engines, gpu_memory_utilization, skip_unsolved, trust_remote_code,
             )
         )
     )  # fmt: skip

@@ -1,7 +1,9 @@
 """The Hugging Face Hub, asked once and answered in a sentence: its own loaders try for half a minute, noisily."""
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 _SECONDS = 10.0
 
@@ -48,14 +50,57 @@ def hub_problem(model: str) -> str | None:
     return None
 
 
-def model_file(model: str, name: str) -> Path | None:
+def code_problem(model: str, way_out: str, revision: str | None = None) -> str | None:
+    """That a model brings Python code (``auto_map``), which would run where it is loaded; None where it brings none.
+
+    Without being told whether it may, Transformers asks on the terminal, and vLLM refuses in words of its own.
+
+    Args:
+        model: a model's or tokenizer's folder or Hub id.
+        way_out: what the user does after having read the code.
+        revision: commit of a Hub model.
+
+    Raises:
+        ValueError: one of these files is no JSON object.
+    """
+    for file in ("config.json", "tokenizer_config.json", "processor_config.json"):
+        found = model_file(model, file, revision)
+        if found and _read_object(found).get("auto_map"):
+            return (
+                f"{model} brings code of its own ({file}: auto_map), which would run wherever it is loaded; read it, "
+                f"then {way_out}"
+            )
+    return None
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: no JSON ({error})") from None
+    if not isinstance(read, dict):
+        raise ValueError(f"{path}: expected a JSON object")
+    return read
+
+
+def check_code(option: str, model: str, may_run: bool, revision: str | None = None) -> None:
+    """Refuses a model that brings code, unless the command line allows it.
+
+    Raises:
+        ValueError: naming ``option`` and the way out.
+    """
+    if not may_run and (problem := code_problem(model, "pass --trust-remote-code", revision)):
+        raise ValueError(f"{option}: {problem}")
+
+
+def model_file(model: str, name: str, revision: str | None = None) -> Path | None:
     """A file of a model folder, or of a Hub model (fetched where it is not cached); None where there is none."""
     if Path(model).is_dir():
         path = Path(model, name)
         return path if path.is_file() else None
     from transformers.utils.hub import cached_file  # takes seconds to import
 
-    found = cached_file(model, name, _raise_exceptions_for_missing_entries=False)
+    found = cached_file(model, name, revision=revision, _raise_exceptions_for_missing_entries=False)
     return Path(found) if found else None
 
 

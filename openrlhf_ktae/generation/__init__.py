@@ -66,6 +66,8 @@ class EngineOptions:
     """Most responses that are generated at once; None: what the cache holds on GPU, vLLM's choice on CPU."""
     kv_cache_mib: int | None
     """Size of the key-value cache; None: vLLM's choice on GPU, 256 MiB on CPU."""
+    trust_remote_code: bool = False
+    """Whether code that the model brings may run."""
 
 
 class BackendError(RuntimeError):

@@ -35,7 +35,11 @@ def prepare_environment() -> bool:
 def gpu_arguments(options: EngineOptions) -> dict[str, Any]:
     """How much an engine does at once on a GPU; vLLM's own choice is 128 responses (`openrlhf_ktae.engine_size`)."""
     at_once = options.max_num_seqs or responses_of_engine(
-        options.model, options.gpu_memory_utilization, options.max_model_len, options.tensor_parallel
+        options.model,
+        options.gpu_memory_utilization,
+        options.max_model_len,
+        options.tensor_parallel,
+        options.trust_remote_code,
     )
     return {"max_num_seqs": at_once, "max_num_batched_tokens": _BATCHED_TOKENS}
 
@@ -68,6 +72,7 @@ class Engine:
                 max_model_len=options.max_model_len,
                 dtype=options.dtype,  # type: ignore[arg-type]
                 seed=options.seed,
+                trust_remote_code=options.trust_remote_code,
                 tensor_parallel_size=options.tensor_parallel,
                 gpu_memory_utilization=options.gpu_memory_utilization,
                 enable_prefix_caching=True,

@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from openrlhf_ktae.checkpoints import Checkpoint
-from openrlhf_ktae.hub import is_hub_id, push
+from openrlhf_ktae.hub import check_code, is_hub_id, push
 from openrlhf_ktae.run_folder import RunFolder
 
 MAX_LOG_PROB_DIFFERENCE = 1e-3
@@ -59,7 +59,13 @@ def find_checkpoint(path: Path) -> Merged:
     )
 
 
-def merge(path: Path, output: Path, base: str | None = None, dtype: torch.dtype = torch.bfloat16) -> Merged:
+def merge(
+    path: Path,
+    output: Path,
+    base: str | None = None,
+    dtype: torch.dtype = torch.bfloat16,
+    trust_remote_code: bool = False,
+) -> Merged:
     """Writes a checkpoint's policy as safetensors with configuration, tokenizer, generation options and a model card.
 
     Args:
@@ -67,26 +73,31 @@ def merge(path: Path, output: Path, base: str | None = None, dtype: torch.dtype 
         output: a new or empty folder.
         base: the model whose configuration and tokenizer the policy has; None: what run.json says.
         dtype: of the written weights.
+        trust_remote_code: whether code that the base model brings may run.
 
     Raises:
         MergeError: no checkpoint, no base model, or weights that do not belong to the base model.
+        ValueError: the base model brings code that may not run.
     """
+    from transformers import AutoTokenizer
+
     found = find_checkpoint(path)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise MergeError(f"output: {output} exists and is not empty; name a new folder")
     base = base or _base_model(found)
+    check_code("base model", base, trust_remote_code)
     state = _read_weights(found.checkpoint, dtype)
-    model = _empty_model(base, dtype)
+    model = _empty_model(base, dtype, trust_remote_code)
     state = _fitting(state, model, base)
     model.load_state_dict(state, strict=False, assign=True)
     model.tie_weights()
     model.save_pretrained(output)
-    _copy_tokenizer(base, output)
+    AutoTokenizer.from_pretrained(base, trust_remote_code=trust_remote_code).save_pretrained(output)
     (output / "README.md").write_text(model_card(found, base, dtype), encoding="utf-8")
     return found
 
 
-def verify(merged: Merged, output: Path, base: str | None = None) -> float:
+def verify(merged: Merged, output: Path, base: str | None = None, trust_remote_code: bool = False) -> float:
     """Loads the written folder and compares log-probabilities with those of the checkpoint's weights.
 
     Returns:
@@ -97,9 +108,9 @@ def verify(merged: Merged, output: Path, base: str | None = None) -> float:
     """
     from transformers import AutoModelForCausalLM
 
-    written = AutoModelForCausalLM.from_pretrained(output)
+    written = AutoModelForCausalLM.from_pretrained(output, trust_remote_code=trust_remote_code)
     base = base or _base_model(merged)
-    direct = _empty_model(base, written.dtype)
+    direct = _empty_model(base, written.dtype, trust_remote_code)
     state = _read_weights(merged.checkpoint, written.dtype)
     direct.load_state_dict(_fitting(state, direct, base), strict=False, assign=True)
     direct.tie_weights()
@@ -150,13 +161,13 @@ def _read_weights(checkpoint: Checkpoint, dtype: torch.dtype) -> dict[str, torch
     return {name: tensor.to(dtype) for name, tensor in state.items()}  # pyright: ignore[reportOptionalMemberAccess]
 
 
-def _empty_model(base: str, dtype: torch.dtype) -> Any:
+def _empty_model(base: str, dtype: torch.dtype, trust_remote_code: bool) -> Any:
     from accelerate import init_empty_weights
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-    config = AutoConfig.from_pretrained(base)
+    config = AutoConfig.from_pretrained(base, trust_remote_code=trust_remote_code)
     with init_empty_weights(include_buffers=False):
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=trust_remote_code)
     with suppress(OSError):  # a base model without one: Transformers' defaults are written
         model.generation_config = GenerationConfig.from_pretrained(base)
     return model
@@ -180,12 +191,6 @@ def _fitting(state: dict[str, torch.Tensor], model: Any, base: str) -> dict[str,
                 "right model with --base"
             )
     return {name: tensor for name, tensor in state.items() if name not in tied}
-
-
-def _copy_tokenizer(base: str, output: Path) -> None:
-    from transformers import AutoTokenizer
-
-    AutoTokenizer.from_pretrained(base).save_pretrained(output)
 
 
 def model_card(merged: Merged, base: str, dtype: torch.dtype) -> str:
@@ -264,18 +269,25 @@ _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torc
 
 
 def merge_command(
-    path: Path, output: Path, base: str | None, dtype: str, check: bool, repository: str | None, public: bool
+    path: Path,
+    output: Path,
+    base: str | None,
+    dtype: str,
+    check: bool,
+    repository: str | None,
+    public: bool,
+    trust_remote_code: bool,
 ) -> int:
     """``openrlhf-ktae merge``; returns the exit code. Input errors are printed as one sentence."""
 
     def work(console: Console) -> None:
         if dtype not in _DTYPES:
             raise MergeError(f"--dtype: got {dtype}, expected {', '.join(_DTYPES)}")
-        merged = merge(path, output, base, _DTYPES[dtype])
+        merged = merge(path, output, base, _DTYPES[dtype], trust_remote_code)
         checkpoint = merged.checkpoint
         console.print(f"{checkpoint.tag} of {checkpoint.path.parent} merged into {output} ({dtype})")
         if check:
-            difference = verify(merged, output, base)
+            difference = verify(merged, output, base, trust_remote_code)
             console.print(f"Loaded again: log-probabilities differ by {difference:.2g} nats at most")
         if repository:
             _push(console, output, repository, public)

@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.util
-import json
 import os
 import traceback
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from openrlhf_ktae.advantage.term import NEEDS, TERM
-from openrlhf_ktae.hub import model_file, model_problem
+from openrlhf_ktae.hub import code_problem, model_problem
 from openrlhf_ktae.losses.loss import LOSS
 from openrlhf_ktae.openrlhf_options import check as check_openrlhf
 from openrlhf_ktae.openrlhf_options import parse, to_argv
@@ -48,8 +47,9 @@ def preflight(config: RunConfig, run_dir: Path) -> SimpleNamespace:
         )
     for option, name in loaded_models(args).items():
         check_model(option, name)
-        if not config.run.trust_remote_code:
-            check_model_code(option, name)
+        # OpenRLHF and vLLM would run it on every node: they set trust_remote_code=True.
+        if not config.run.trust_remote_code and (problem := code_problem(name, "set run.trust_remote_code=true")):
+            raise PreflightError(f"{option}: {problem}")
     decode_label = config.make_task().decode_label if uses_our_verifier(args) else None
     first_row = check_prompt_files("data.prompt_dataset", args.data.prompt_dataset, args, decode_label)
     try:
@@ -192,17 +192,6 @@ def check_model(option: str, name: str) -> None:
     if problem := model_problem(name):
         several = "; OpenRLHF loads one reward model" if "," in name and option.startswith("reward.") else ""
         raise PreflightError(f"{option}: {problem}{several}")
-
-
-def check_model_code(option: str, name: str) -> None:
-    """Refuses a model that brings Python code: OpenRLHF and vLLM would run it (they set ``trust_remote_code=True``)."""
-    for file in ("config.json", "tokenizer_config.json", "processor_config.json"):
-        found = model_file(name, file)
-        if found and json.loads(found.read_text(encoding="utf-8")).get("auto_map"):
-            raise PreflightError(
-                f"{option}: {name} brings code of its own ({file}: auto_map), which would run on every "
-                "node; read it, then set run.trust_remote_code=true"
-            )
 
 
 def uses_our_verifier(args: SimpleNamespace) -> bool:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from openrlhf_ktae.config import RewardConfig
 from openrlhf_ktae.generation import Backend, BackendError, Completion, EngineOptions, Request, Sampling, sample_seed
+from openrlhf_ktae.hub import check_code
 from openrlhf_ktae.plugins import section_of
 from openrlhf_ktae.recipe import parse_assignment
 from openrlhf_ktae.reward.rollouts import rewards_of
@@ -42,6 +43,7 @@ class ValuesOptions:
     engines: int | None = None
     gpu_memory_utilization: float = 0.9
     skip_unsolved: bool = False
+    trust_remote_code: bool = False
 
 
 def values_command(options: ValuesOptions) -> int:
@@ -83,6 +85,7 @@ def make_values(options: ValuesOptions, backend: Callable[[EngineOptions], Backe
         raise ValueError(
             f"prompts: {options.prompts} does not exist; name a prompt set that `openrlhf-ktae data` wrote"
         )
+    check_code("--model", options.model, options.trust_remote_code)
     rows = read_prompts(options.prompts, {"input": "prompts", "label": "prompts"}, "label", task.decode_label)
     with SampleLog(options.output.with_name(f"{options.output.name}.samples"), _identity(options, task)) as log:
         left = [(row, s) for row in range(len(rows)) for s in range(options.samples) if (row, s) not in log.done]
@@ -164,7 +167,7 @@ def _sample(
     """Generates and grades what is left; grading runs beside generation."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(options.model)
+    tokenizer = AutoTokenizer.from_pretrained(options.model, trust_remote_code=options.trust_remote_code)
     prompts = [row["input"] for row in rows]
     # As training does (openrlhf/utils/agent.py:227): prompts hold their template's special tokens as text.
     token_ids = [tuple(ids) for ids in tokenizer(prompts, add_special_tokens=False)["input_ids"]]
@@ -196,7 +199,7 @@ def _sample(
     backend = make_backend(
         EngineOptions(
             options.model, options.model, None, length, options.dtype, options.seed, options.tensor_parallel,
-            options.gpu_memory_utilization, None, None,
+            options.gpu_memory_utilization, None, None, options.trust_remote_code,
         )
     )  # fmt: skip
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from model_code import add_code
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from openrlhf_ktae.run_folder import RunFolder
@@ -112,6 +113,19 @@ def test_another_base_model_is_refused(run, tmp_path):
     (other / "config.json").write_text(json.dumps(config | {"intermediate_size": 2 * config["intermediate_size"]}))
     with pytest.raises(MergeError, match=r"mlp.* has shape .*--base"):
         merge(run.path, tmp_path / "output", base=str(other))
+
+
+def test_a_base_model_that_brings_code_is_merged_where_its_code_may_run(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    base, output = tmp_path / "base", tmp_path / "output"
+    shutil.copytree(run.path.parent / "assets" / "model", base)
+    add_code(base, tmp_path / "ran")
+    with pytest.raises(ValueError, match=r"base model: .* brings code of its own .* pass --trust-remote-code"):
+        merge(run.path, output, str(base))
+    merged = merge(run.path, output, str(base), trust_remote_code=True)
+    assert verify(merged, output, str(base), trust_remote_code=True) <= 1e-3
+    assert (output / "mine.py").is_file()
 
 
 def test_an_incomplete_checkpoint_is_refused(run, tmp_path):

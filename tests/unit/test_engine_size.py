@@ -47,7 +47,7 @@ def cache_of_300(monkeypatch):
     monkeypatch.setattr(
         rollout_actor, "responses_of_engine", lambda *given: 300 if given == (*GIVEN.values(), False) else 0
     )
-    monkeypatch.setattr(evaluation, "responses_of_engine", lambda model, share, length, gpus: 300 + gpus)
+    monkeypatch.setattr(evaluation, "responses_of_engine", lambda *given: 300 + given[3] if not given[4] else 0)
 
 
 def test_training_engines_get_the_number_unless_the_user_says_another(cache_of_300):
@@ -100,7 +100,8 @@ def arguments_of(tmp_path, monkeypatch):
         (model / "mine.py").write_text(CODE)
         run = RunOptions(device="gpu", trust_remote_code=trust_remote_code)
         training = TrainingOptions("run", run, {"engine": EngineOptions().model_dump()})
-        engine = EvaluationEngine(str(model), str(model), None, 4096, "bfloat16", 0, 1, 0.6, None, None)
+        name = str(model)
+        engine = EvaluationEngine(name, name, None, 4096, "bfloat16", 0, 1, 0.6, None, None, trust_remote_code)
         both = (
             rollout_actor.engine_arguments(training, GIVEN | {"model": str(model)}),
             evaluation.gpu_arguments(engine),
@@ -112,9 +113,9 @@ def arguments_of(tmp_path, monkeypatch):
 
 def test_a_model_that_brings_code_is_counted_where_its_code_may_run(arguments_of, caplog):
     code = {"AutoConfig": "mine.MyConfig", "AutoModelForCausalLM": "mine.MyModel"}
-    training, evaluates = arguments_of(TINY | {"model_type": "mine", "auto_map": code}, trust_remote_code=True)
-    assert training == engine_size.MOST
-    assert evaluates is None and "contains custom code" in caplog.text  # which an evaluation does not run
+    config = TINY | {"model_type": "mine", "auto_map": code}
+    assert arguments_of(config, trust_remote_code=True) == [engine_size.MOST] * 2
+    assert "contains custom code" not in caplog.text
 
 
 @pytest.mark.parametrize(
