@@ -83,6 +83,17 @@ def _read_object(path: Path) -> dict[str, Any]:
     return read
 
 
+def check_model(option: str, model: str, may_run_code: bool) -> None:
+    """Refuses what is no model, and a model that brings code, unless the command line allows it.
+
+    Raises:
+        ValueError: naming ``option`` and the way out.
+    """
+    if problem := model_problem(model):
+        raise ValueError(f"{option}: {problem}")
+    check_code(option, model, may_run_code)
+
+
 def check_code(option: str, model: str, may_run: bool, revision: str | None = None) -> None:
     """Refuses a model that brings code, unless the command line allows it.
 

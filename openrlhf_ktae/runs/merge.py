@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from openrlhf_ktae.checkpoints import Checkpoint
-from openrlhf_ktae.hub import check_code, is_hub_id, push
+from openrlhf_ktae.hub import check_model, is_hub_id, push
 from openrlhf_ktae.run_folder import RunFolder
 
 MAX_LOG_PROB_DIFFERENCE = 1e-3
@@ -77,7 +77,7 @@ def merge(
 
     Raises:
         MergeError: no checkpoint, no base model, or weights that do not belong to the base model.
-        ValueError: the base model brings code that may not run.
+        ValueError: the base model is not there, or brings code that may not run.
     """
     from transformers import AutoTokenizer
 
@@ -85,7 +85,7 @@ def merge(
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise MergeError(f"output: {output} exists and is not empty; name a new folder")
     base = base or _base_model(found)
-    check_code("base model", base, trust_remote_code)
+    check_model("base model", base, trust_remote_code)
     state = _read_weights(found.checkpoint, dtype)
     model = _empty_model(base, dtype, trust_remote_code)
     state = _fitting(state, model, base)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from openrlhf_ktae.config import RewardConfig
 from openrlhf_ktae.generation import Backend, BackendError, Completion, EngineOptions, Request, Sampling, sample_seed
-from openrlhf_ktae.hub import check_code
+from openrlhf_ktae.hub import check_model
 from openrlhf_ktae.plugins import section_of
 from openrlhf_ktae.recipe import parse_assignment
 from openrlhf_ktae.reward.rollouts import rewards_of
@@ -85,7 +85,7 @@ def make_values(options: ValuesOptions, backend: Callable[[EngineOptions], Backe
         raise ValueError(
             f"prompts: {options.prompts} does not exist; name a prompt set that `openrlhf-ktae data` wrote"
         )
-    check_code("--model", options.model, options.trust_remote_code)
+    check_model("--model", options.model, options.trust_remote_code)
     rows = read_prompts(options.prompts, {"input": "prompts", "label": "prompts"}, "label", task.decode_label)
     with SampleLog(options.output.with_name(f"{options.output.name}.samples"), _identity(options, task)) as log:
         left = [(row, s) for row in range(len(rows)) for s in range(options.samples) if (row, s) not in log.done]

@@ -72,6 +72,12 @@ def test_it_is_refused_with_the_option_that_allows_it(command, model, marker, tm
     assert not marker.exists()
 
 
+@pytest.mark.parametrize("command", ["merge", "values"])
+def test_a_model_that_is_not_there_is_named(command, tmp_path):
+    done = CliRunner().invoke(cli.app, arguments_of(command, Path("no/such/model"), tmp_path))
+    assert done.exit_code == 2 and "no/such/model is no model folder" in " ".join(done.output.split())
+
+
 def test_a_tokenizer_of_another_model_is_checked_too(model, tmp_path):
     plain = tmp_path / "plain"
     save(make_model(0, max_length=64), make_tokenizer(), plain)
