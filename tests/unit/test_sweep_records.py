@@ -111,6 +111,7 @@ def test_runs_from_other_weights_are_no_pair():
         ("without_filler", "evidence_without_filler"),
         ("parts", "evidence_parts"),
         ("oracle", "evidence_oracle"),
+        ("groups", "evidence_groups"),
         ("methods_rates", "evidence_methods_rates"),
         ("methods", "evidence_methods"),
     ],
