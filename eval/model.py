@@ -63,7 +63,7 @@ def load_tokenizer(name: str, revision: str | None, trust_remote_code: bool = Fa
         raise ValueError(f"tokenizer {name}: cannot be loaded ({error})") from error
 
 
-def fingerprint(model: str, revision: str | None, trust_remote_code: bool = False) -> str:
+def fingerprint(model: str, revision: str | None) -> str:
     """What tells two checkpoints under one name apart.
 
     A local folder: SHA-256 over the names and sizes of its files and the first and last MiB of each, 16 hexadecimal
@@ -71,10 +71,9 @@ def fingerprint(model: str, revision: str | None, trust_remote_code: bool = Fals
     """
     folder = Path(model)
     if not folder.is_dir():
-        from transformers import AutoConfig
+        from transformers import PretrainedConfig
 
-        config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=trust_remote_code)
-        return getattr(config, "_commit_hash", None) or str(revision)
+        return PretrainedConfig.get_config_dict(model, revision=revision)[0].get("_commit_hash") or str(revision)
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix not in {".safetensors", ".bin", ".json", ".model", ".txt", ".jinja"} or not path.is_file():

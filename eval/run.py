@@ -192,9 +192,7 @@ def _settings(options: RunOptions, tasks: Sequence[Task]) -> dict[str, Any]:
     return {
         **({"verifiers": verifiers} if verifiers else {}),
         "model": options.model,
-        "model_fingerprint": None
-        if options.base_url
-        else fingerprint(options.model, options.revision, options.trust_remote_code),
+        "model_fingerprint": None if options.base_url else fingerprint(options.model, options.revision),
         "revision": options.revision,
         "tokenizer": options.tokenizer,
         "dtype": None if options.base_url else options.dtype,

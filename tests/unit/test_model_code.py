@@ -95,7 +95,19 @@ def test_evaluation_runs_the_code_where_it_may(model, marker):
     check_context(str(model), None, 64, trust_remote_code=True)
     assert marker.exists()
     assert load_tokenizer(str(model), None, trust_remote_code=True).encode("1")
-    assert len(fingerprint(str(model), None, trust_remote_code=True)) == 16
+
+
+def test_a_hub_models_commit_is_read_without_its_code(tmp_path, monkeypatch, marker):
+    commit = "0" * 40
+    snapshot = tmp_path / "hub" / "models--some--model" / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text(commit)
+    (snapshot / "config.json").write_text(json.dumps({"architectures": ["Qwen3ForCausalLM"]}))
+    add_code(snapshot, marker)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("transformers.utils.hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert fingerprint("some/model", None) == commit and not marker.exists()
 
 
 def test_merging_runs_the_code_where_it_may(model, marker):
